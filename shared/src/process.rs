@@ -1,0 +1,183 @@
+//! Child processes that never return, never outlive their parent and are always reaped.
+//!
+//! Purpose: the one home of `fork(2)`, `_exit(2)` and `waitpid(2)`.
+//! Interface: [`spawn`] makes a [`Child`]; dropping it kills and reaps; [`Child::reap`] tells
+//! how it ended. [`close_all_but`] and [`raise_descriptor_limit`] set up its descriptors.
+//! Rules: fork before any thread exists. In the child nothing of the parent is ever dropped:
+//! the body is followed by `_exit`, so no destructor of the parent's objects runs twice.
+//! First used by stage 01.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+
+use crate::error::Context;
+use crate::narrate;
+use crate::signal;
+
+/// How a process ended, see `wait(2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It left by itself, with this exit status (0 to 255).
+    Exited(i32),
+    /// A signal of this number killed it.
+    Killed(i32),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Killed(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// A child. Until it is reaped its pid can't be given to another process.
+pub struct Child {
+    pid: Pid,
+    ending: Option<Ending>,
+}
+
+/// Forks a child that runs `body` and then ends: with status 0 after `Ok`, with 1 after an
+/// error (reported on standard error), with 101 after a panic.
+///
+/// # Errors
+/// `fork(2)`: `EAGAIN` at the limit of processes, `ENOMEM`.
+pub fn spawn(body: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
+    let parent = getpid();
+    signal::keep_children()?;
+    // What is buffered now would otherwise be written twice: the child gets a copy of the buffer.
+    io::stdout().flush()?;
+    #[expect(clippy::disallowed_methods, reason = "the one home of fork")]
+    // SAFETY: the programs of this lab have one thread, so no lock is held by another thread
+    // that the child doesn't have, and the child may do whatever its parent may.
+    match unsafe { fork() }.context("fork")? {
+        ForkResult::Parent { child } => Ok(Child { pid: child, ending: None }),
+        ForkResult::Child => run_and_exit(parent, body),
+    }
+}
+
+/// The whole life of a child. `-> !`: falling back into the parent's code is a type error.
+fn run_and_exit(parent: Pid, body: impl FnOnce() -> io::Result<()>) -> ! {
+    let life = AssertUnwindSafe(|| {
+        die_with(parent)?;
+        body()
+    });
+    let status = match catch_unwind(life) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => {
+            narrate::write_line(&format!("error: pid {}: {error}", getpid()));
+            1
+        }
+        Err(_) => 101, // the panic hook has already said why
+    };
+    let _ = io::stdout().flush();
+    #[expect(clippy::disallowed_methods, reason = "the one home of _exit")]
+    // SAFETY: `_exit` has no preconditions. Unlike `exit` it runs nothing that belongs to the
+    // parent: no `atexit` handlers, no flush of inherited buffers.
+    unsafe {
+        libc::_exit(status)
+    }
+}
+
+/// Asks the kernel to kill this process when `parent` ends, however it ends (`prctl(2)`,
+/// `PR_SET_PDEATHSIG`).
+fn die_with(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
+    // The parent may have died before that call. Then no signal will come; so send it ourselves.
+    if getppid() != parent {
+        kill(getpid(), Signal::SIGKILL).context("kill")?;
+    }
+    Ok(())
+}
+
+impl Child {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends SIGKILL, unless it has been reaped. A child that has ended doesn't mind.
+    pub fn kill(&self) {
+        if self.ending.is_none() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Waits for the child's end and takes its status, after which no zombie is left.
+    ///
+    /// # Errors
+    /// `waitpid(2)`.
+    pub fn reap(&mut self) -> io::Result<Ending> {
+        loop {
+            if let Some(ending) = self.ending {
+                return Ok(ending);
+            }
+            self.ending = match waitpid(self.pid, None) {
+                Ok(WaitStatus::Exited(_, status)) => Some(Ending::Exited(status)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ending::Killed(signal as i32)),
+                Ok(_) | Err(Errno::EINTR) => None,
+                Err(errno) => return Err(errno).context(format_args!("waitpid {}", self.pid)),
+            };
+        }
+    }
+
+    /// A descriptor that becomes readable when the child ends, see `pidfd_open(2)`.
+    ///
+    /// # Errors
+    /// `pidfd_open(2)`: `ENOSYS` before Linux 5.3, `EMFILE`.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the call takes two numbers and touches no memory of ours.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid.as_raw(), 0) };
+        let fd = Errno::result(result).context("pidfd_open")?;
+        #[expect(clippy::cast_possible_truncation, reason = "descriptors are ints")]
+        // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.reap();
+    }
+}
+
+/// Closes every descriptor but standard input, output, error and `keep`: for a child that wants
+/// none of what it inherited. Close-on-exec doesn't help it, for it never calls `exec`.
+///
+/// # Errors
+/// `close_range(2)`: `ENOSYS` before Linux 5.9.
+pub fn close_all_but(keep: BorrowedFd<'_>) -> io::Result<()> {
+    let keep = keep.as_raw_fd().unsigned_abs();
+    close_range(3, keep - 1)?;
+    close_range(keep + 1, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: the call takes numbers and touches no memory. The objects that own the closed
+    // descriptors are the parent's; this process never uses or drops them (see the file header).
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    Errno::result(result).context("close_range").map(drop)
+}
+
+/// Raises the soft limit of open descriptors to the hard one, see `getrlimit(2)`: the parent of
+/// 1,024 workers needs more than the usual 1,024. A limit that can't be raised stays.
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

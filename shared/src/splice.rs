@@ -1,0 +1,160 @@
+//! Moving bytes inside the kernel with `splice(2)`: between a file and a socket, through a pipe.
+//!
+//! Purpose: the payload never enters user space. At the server that means no copy at all: the
+//! pages of the file travel through the pipe to the socket. At the client the kernel still
+//! copies once, into the pages of the file.
+//! Interface: [`Pipe::new`], then [`Pipe::send_file`] or [`Pipe::recv_file`].
+//! Rules: one of the two sides of a splice must be a pipe. What a splice put into the pipe has to
+//! be taken out again, all of it, before the next. After an error something may be left in it: so
+//! a pipe serves one transfer, and is dropped with what is in it.
+//! First used by stage 07. See `splice(2)`, `pipe(7)`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::unistd::pipe2;
+
+use crate::error::Context;
+use crate::protocol::{ProtocolError, shrank};
+use crate::transfer::Connection;
+
+/// How much we want a pipe to hold, in bytes: the most that an unprivileged process may ask for
+/// by default. It decides the speed, for it is how much two system calls move.
+const WANTED: usize = 1 << 20;
+
+/// A pipe and what fits into it.
+pub struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    capacity: usize,
+}
+
+impl Pipe {
+    /// Makes a pipe of 1 MiB, or as large as the system allows, for a transfer of `size` bytes.
+    ///
+    /// # Errors
+    /// `pipe2(2)`: `EMFILE`, `ENFILE`.
+    pub fn new(size: u64) -> io::Result<Self> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
+        let present = fcntl(&write, FcntlArg::F_GETPIPE_SZ).context("fcntl F_GETPIPE_SZ")?;
+        let wanted = WANTED.min(usize::try_from(size).unwrap_or(WANTED));
+        let mut capacity = present.unsigned_abs() as usize;
+        if wanted > capacity {
+            // EPERM: this user's pipes hold too much already. Then the pipe stays as it is, so
+            // take the size that we have, never the one that we asked for.
+            if let Ok(granted) = fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted as i32)) {
+                capacity = granted.unsigned_abs() as usize;
+            }
+        }
+        Ok(Self { read, write, capacity })
+    }
+
+    /// Sends the first `size` bytes of `file`, whose offset is at its beginning.
+    ///
+    /// # Errors
+    /// The peer left or stalled; the file has become shorter than `size`.
+    pub fn send_file(self, connection: &mut Connection, file: &File, size: u64) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let filled = self.fill_from_file(file, left)?;
+            if filled == 0 {
+                return Err(shrank());
+            }
+            left -= filled as u64;
+            self.drain_to(connection, filled, left > 0)?;
+        }
+        Ok(())
+    }
+
+    fn fill_from_file(&self, file: &File, left: u64) -> io::Result<usize> {
+        let length = self.at_most(left);
+        loop {
+            match splice(file, None, &self.write, None, length, SpliceFFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                result => return result.context("splice from the file"),
+            }
+        }
+    }
+
+    /// Empties the pipe into the connection.
+    fn drain_to(&self, connection: &mut Connection, filled: usize, more: bool) -> io::Result<()> {
+        // SPLICE_F_MORE is what MSG_MORE is to send(2). SPLICE_F_MOVE has meant nothing since
+        // Linux 2.6.21, so nobody sets it here.
+        let mut flags = SpliceFFlags::empty();
+        flags.set(SpliceFFlags::SPLICE_F_MORE, more);
+        let mut inside = filled;
+        while inside > 0 {
+            // splice has no MSG_NOSIGNAL. A peer that left doesn't kill us with SIGPIPE because
+            // Rust's runtime has that signal ignored before `main`, and children inherit that.
+            match splice(&self.read, None, connection.as_fd(), None, inside, flags) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(moved) => {
+                    inside -= moved;
+                    connection.moved();
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => connection.waited()?,
+                Err(errno) => return Err(errno).context("splice to the connection"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives `size` bytes into `file`. `show` is told now and then how many have come.
+    ///
+    /// # Errors
+    /// The peer left or stalled; an early end; `ENOSPC` and others of `write(2)`.
+    pub fn recv_file(
+        self,
+        connection: &mut Connection,
+        file: &File,
+        size: u64,
+        mut show: impl FnMut(u64),
+    ) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let filled = self.fill_from(connection, left)?;
+            if filled == 0 {
+                return Err(ProtocolError::Closed(size - left, size).into());
+            }
+            self.drain_to_file(file, filled)?;
+            left -= filled as u64;
+            show(size - left);
+        }
+        Ok(())
+    }
+
+    fn fill_from(&self, connection: &Connection, left: u64) -> io::Result<usize> {
+        let length = self.at_most(left);
+        loop {
+            let flags = SpliceFFlags::empty();
+            match splice(connection.as_fd(), None, &self.write, None, length, flags) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(connection.no_data()),
+                Err(Errno::ECONNRESET) => return Ok(0), // either way no byte will come any more
+                result => return result.context("splice from the connection"),
+            }
+        }
+    }
+
+    /// Empties the pipe into the file.
+    fn drain_to_file(&self, file: &File, filled: usize) -> io::Result<()> {
+        let mut inside = filled;
+        while inside > 0 {
+            match splice(&self.read, None, file, None, inside, SpliceFFlags::empty()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(moved) => inside -= moved,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("splice to the file"),
+            }
+        }
+        Ok(())
+    }
+
+    fn at_most(&self, left: u64) -> usize {
+        usize::try_from(left).map_or(self.capacity, |left| left.min(self.capacity))
+    }
+}

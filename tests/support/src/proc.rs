@@ -1,0 +1,170 @@
+//! What `/proc` knows about a process, see `proc(5)`.
+//!
+//! A process may be gone by the time it is looked at. Then it has no state, no children, no
+//! descriptors: the functions say so with `None` or nothing, and don't panic.
+
+use std::fs;
+
+/// What `/proc/PID/stat` says.
+pub struct Stat {
+    /// `R` running, `S` asleep, `D` waiting for a disk, `T` stopped, `Z` zombie.
+    pub state: char,
+    /// The parent's pid.
+    pub parent: i32,
+    /// The process group.
+    pub group: i32,
+    /// The session.
+    pub session: i32,
+    /// CPU time used so far, in ticks of 10 ms.
+    pub cpu_ticks: u64,
+}
+
+/// Reads `/proc/PID/stat`; `None` once the process is reaped.
+#[must_use]
+pub fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets and may hold blanks and brackets.
+    let (_, rest) = text.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        cpu_ticks: number(11)? + number(12)?,
+    })
+}
+
+/// The state of a process, a letter as in `ps`; `None` once it is reaped.
+#[must_use]
+pub fn state(pid: i32) -> Option<char> {
+    stat(pid).map(|stat| stat.state)
+}
+
+/// Is there an entry for this process? A zombie has one.
+#[must_use]
+pub fn exists(pid: i32) -> bool {
+    state(pid).is_some()
+}
+
+/// Does this process still run (or sleep)? A zombie doesn't.
+#[must_use]
+pub fn alive(pid: i32) -> bool {
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// Every process there is.
+#[must_use]
+pub fn all() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("/proc is readable");
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The children of a process, zombies included, in the order of their pids.
+#[must_use]
+pub fn children(pid: i32) -> Vec<i32> {
+    those(|stat| stat.parent == pid)
+}
+
+/// Every process of a session, zombies included, in the order of their pids.
+#[must_use]
+pub fn session(session: i32) -> Vec<i32> {
+    those(|stat| stat.session == session)
+}
+
+fn those(wanted: impl Fn(&Stat) -> bool) -> Vec<i32> {
+    let mut pids = all();
+    pids.retain(|&pid| stat(pid).is_some_and(|stat| wanted(&stat)));
+    pids.sort_unstable();
+    pids
+}
+
+/// Every open descriptor: its number and what it is, such as `socket:[4711]` or a path.
+#[must_use]
+pub fn fds(pid: i32) -> Vec<(i32, String)> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let mut fds: Vec<(i32, String)> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let target = fs::read_link(entry.path()).ok()?; // closed a moment ago: not open
+            Some((number, target.to_string_lossy().into_owned()))
+        })
+        .collect();
+    fds.sort_unstable();
+    fds
+}
+
+/// The flags of an open descriptor as in `fcntl(2)`, close-on-exec included
+/// (`libc::O_CLOEXEC`); `None` if it is closed.
+#[must_use]
+pub fn fd_flags(pid: i32, fd: i32) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
+}
+
+/// Does this process have the socket with this inode open?
+#[must_use]
+pub fn holds_socket(pid: i32, inode: u64) -> bool {
+    let socket = format!("socket:[{inode}]");
+    fds(pid).iter().any(|(_, target)| *target == socket)
+}
+
+/// The CPU time a process has used so far, in ticks of 10 ms; 0 when it is gone.
+#[must_use]
+pub fn cpu_ticks(pid: i32) -> u64 {
+    stat(pid).map_or(0, |stat| stat.cpu_ticks)
+}
+
+/// How often a process has got and lost the CPU so far: a sleeper hardly ever.
+#[must_use]
+pub fn ctxt_switches(pid: i32) -> u64 {
+    let count = |name| status_field(pid, name).and_then(|value| value.parse::<u64>().ok());
+    count("voluntary_ctxt_switches").unwrap_or(0) + count("nonvoluntary_ctxt_switches").unwrap_or(0)
+}
+
+/// The mappings of a process, as `/proc/PID/maps` lists them.
+#[must_use]
+pub fn maps(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
+}
+
+/// A field of `/proc/PID/status`: `status_field(pid, "VmRSS")` is `Some("1234 kB")`.
+#[must_use]
+pub fn status_field(pid: i32, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
+/// The memory a process has in use (resident set), in KiB; 0 when it is gone.
+#[must_use]
+pub fn memory_kib(pid: i32) -> u64 {
+    kib(pid, "VmRSS")
+}
+
+/// The most memory a process has ever had in use, in KiB; 0 when it is gone.
+#[must_use]
+pub fn peak_memory_kib(pid: i32) -> u64 {
+    kib(pid, "VmHWM")
+}
+
+fn kib(pid: i32, field: &str) -> u64 {
+    let value = status_field(pid, field).unwrap_or_default();
+    let number = value.split(' ').next();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// One line about a process, for messages.
+#[must_use]
+pub fn describe(pid: i32) -> String {
+    let name = status_field(pid, "Name").unwrap_or_default();
+    let parent = status_field(pid, "PPid").unwrap_or_default();
+    let state = status_field(pid, "State").unwrap_or_else(|| "gone".to_owned());
+    format!("pid {pid} ({name}), state {state}, child of {parent}")
+}

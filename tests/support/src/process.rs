@@ -1,0 +1,232 @@
+//! A program under test: a session of its own, its output collected, nobody left at its end.
+//!
+//! The session (`setsid(2)`) is how its whole family is found again in `/proc`, whatever they
+//! fork and whoever adopts them. This process makes itself the adopter of their orphans
+//! (`PR_SET_CHILD_SUBREAPER`), so that it can reap them too.
+
+use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Once};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::signal::{self, SigHandler, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, setsid};
+
+use crate::proc;
+use crate::wait::{LIMIT, poll_until};
+
+/// How long the rest of a family may take to end after its parent has ended.
+pub const LAST_BREATH: Duration = Duration::from_secs(1);
+
+/// A running program and its family.
+pub(crate) struct Process {
+    child: Child,
+    command: String,
+    pub(crate) stdout: Stream,
+    pub(crate) stderr: Stream,
+}
+
+impl Process {
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self::start_with_stdin(command, Stdio::null())
+    }
+
+    #[track_caller]
+    pub(crate) fn start_with_stdin(command: &mut Command, stdin: impl Into<Stdio>) -> Self {
+        static ADOPT_ORPHANS: Once = Once::new();
+        ADOPT_ORPHANS.call_once(|| prctl::set_child_subreaper(true).expect("prctl SUBREAPER"));
+
+        let prepare = || {
+            setsid()?;
+            // Should the tests be killed, the program under test goes with them.
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            forget_inherited_state();
+            Ok(())
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed, for another
+        // thread may hold a lock. `prepare` makes plain system calls and nothing else.
+        unsafe { command.pre_exec(prepare) };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("can't start {command:?}: {error}"),
+        };
+        let stdout = Stream::collect(child.stdout.take().expect("stdout is a pipe"));
+        let stderr = Stream::collect(child.stderr.take().expect("stderr is a pipe"));
+        Self { child, command: format!("{command:?}"), stdout, stderr }
+    }
+
+    /// The pid of the program that was started, which is also the number of its session.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are ints")
+    }
+
+    /// The status it ended with; `None` while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("waitpid works on a child of ours")
+    }
+
+    /// Waits until it and its whole family have ended; says who hasn't within `limit`.
+    pub(crate) fn wait_family(&mut self, limit: Duration) -> Vec<i32> {
+        let _ = poll_until(limit, || self.family().is_empty().then_some(()));
+        self.family()
+    }
+
+    /// Ends the whole family by force. Returns who couldn't be ended: nobody, as a rule.
+    pub(crate) fn kill_family(&mut self) -> Vec<i32> {
+        let nobody_left = |this: &mut Self| {
+            let family = this.family();
+            for &pid in &family {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            family.is_empty().then_some(())
+        };
+        let _ = poll_until(LIMIT, || nobody_left(self));
+        self.family()
+    }
+
+    /// Who is left of the session. Reaps those that have ended and are ours to reap.
+    fn family(&mut self) -> Vec<i32> {
+        let _ = self.ended();
+        let mut family = proc::session(self.pid());
+        family.retain(|&pid| {
+            let orphan = pid != self.pid();
+            // Fails, and does nothing, for a process that still has a parent of its own.
+            if orphan {
+                let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+            }
+            proc::exists(pid)
+        });
+        family
+    }
+
+    /// Waits for its end and collects what it said. Ends by force whom it has left behind.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> Finished {
+        let status = poll_until(LIMIT, || self.ended());
+        let left_running = match status {
+            Some(_) => self.wait_family(LAST_BREATH),
+            None => Vec::new(),
+        };
+        self.kill_family();
+        let closed = |stream: &Stream| stream.at_end().then_some(());
+        let _ = poll_until(LIMIT, || closed(&self.stdout).and(closed(&self.stderr)));
+        let Some(status) = status else {
+            panic!("did not end within {LIMIT:?}: {}", self.transcript());
+        };
+        Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text(), left_running }
+    }
+
+    /// What it was and what it has said so far, for messages.
+    pub(crate) fn transcript(&self) -> String {
+        let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+        let command = &self.command;
+        format!("{command}\n--- its stdout:\n{stdout}--- its stderr:\n{stderr}---")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill_family();
+    }
+}
+
+/// Whatever shell or grader the tests run under, and whatever it had open or ignored (a shell's
+/// background jobs ignore SIGINT): the program starts with descriptors 0, 1 and 2 and with every
+/// signal at its default.
+fn forget_inherited_state() {
+    let close_on_exec = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+    // SAFETY: the call takes numbers and touches no memory. Nothing is closed before exec.
+    unsafe { libc::close_range(3, u32::MAX, close_on_exec) };
+    for number in Signal::iterator() {
+        #[allow(clippy::disallowed_methods, reason = "takes handlers away, installs none")]
+        // SAFETY: the default action needs no handler that could break a rule. SIGKILL and
+        // SIGSTOP can't be changed, which is an error that doesn't matter.
+        let _ = unsafe { signal::signal(number, SigHandler::SigDfl) };
+    }
+}
+
+/// An output stream, drained by a thread, so that the program never waits for its reader.
+pub(crate) struct Stream {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Stream {
+    fn collect(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "tests have threads, programs under test don't"
+        )]
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => sink.lock().unwrap().extend_from_slice(&buffer[..length]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    /// All that has come so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// Has everybody who could write to it closed it?
+    pub(crate) fn at_end(&self) -> bool {
+        self.reader.is_finished()
+    }
+}
+
+/// What remains of a program that ran to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+    /// The processes it left behind, a second after its own end. They have been killed.
+    pub left_running: Vec<i32>,
+}
+
+/// Runs a program to its end: a client, a demo, a server that can't start.
+///
+/// # Panics
+/// When it hasn't ended by the deadline ([`LIMIT`]).
+#[track_caller]
+#[must_use]
+pub fn run(bin: &str, args: &[&str]) -> Finished {
+    Process::start(Command::new(bin).args(args)).finish()
+}
+
+/// The same with a standard input: a file, or a pipe from [`pipe_with`].
+#[track_caller]
+#[must_use]
+pub fn run_with_stdin(bin: &str, args: &[&str], stdin: impl Into<Stdio>) -> Finished {
+    Process::start_with_stdin(Command::new(bin).args(args), stdin).finish()
+}
+
+/// A pipe out of which comes `input`, as fast as it is read.
+#[must_use]
+pub fn pipe_with(input: Vec<u8>) -> PipeReader {
+    let (reader, mut writer) = io::pipe().expect("pipe");
+    #[allow(clippy::disallowed_methods, reason = "tests have threads, programs under test don't")]
+    thread::spawn(move || {
+        let _ = writer.write_all(&input); // whoever reads may stop when it likes
+    });
+    reader
+}

@@ -1,0 +1,72 @@
+//! A program that believes to be on a terminal.
+//!
+//! A pseudoterminal is a pair: the program has the slave as its standard streams, the test reads
+//! from the master what a person would see. See `pty(7)`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::process::{Command, ExitStatus, Stdio};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::wait::LIMIT;
+
+/// Runs `command` to its end on a terminal of 100 columns. Returns what a person would see there,
+/// control sequences included.
+///
+/// A command that says nothing for as long as [`LIMIT`] is killed, which shows in its status.
+#[track_caller]
+#[must_use]
+pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
+    let (mut master, slave) = open();
+    let stream = || Stdio::from(slave.try_clone().expect("dup"));
+    command.env("TERM", "xterm-256color").stdin(Stdio::null());
+    command.stdout(stream()).stderr(stream());
+    let mut child = command.spawn().expect("start a program on a terminal");
+    // Nobody but the program holds the slave from here on, so its end ends our reading.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    drop(slave);
+
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    // The end shows as EIO.
+    while let Some(count @ 1..) = read_in_time(&mut master, &mut buffer) {
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    let _ = child.kill();
+    let status = child.wait().expect("waitpid");
+    (status, String::from_utf8_lossy(&seen).into_owned())
+}
+
+fn read_in_time(master: &mut File, buffer: &mut [u8]) -> Option<usize> {
+    let mut readable = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
+    let milliseconds = PollTimeout::try_from(LIMIT).expect("30 s fit");
+    match poll(&mut readable, milliseconds) {
+        Ok(1..) => master.read(buffer).ok(),
+        _ => None,
+    }
+}
+
+/// A new pair, both ends close-on-exec from the start: programs that other tests start meanwhile
+/// must not hold them open.
+fn open() -> (File, File) {
+    let master = OpenOptions::new().read(true).write(true).open("/dev/ptmx");
+    let master = master.expect("open /dev/ptmx");
+    let unlock = 0;
+    let size = libc::winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCSPTLCK reads one int, and `unlock` is one.
+    let unlocked = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) };
+    Errno::result(unlocked).expect("ioctl TIOCSPTLCK");
+    // SAFETY: TIOCSWINSZ reads one winsize, and `size` is one.
+    let sized = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(sized).expect("ioctl TIOCSWINSZ");
+    // SAFETY: TIOCGPTPEER takes flags by value and touches no memory of ours.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    let slave = Errno::result(slave).expect("ioctl TIOCGPTPEER");
+    // SAFETY: the call above has just opened this descriptor, and nobody else knows it.
+    let slave = unsafe { File::from_raw_fd(slave) };
+    (master, slave)
+}

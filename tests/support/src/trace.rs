@@ -1,0 +1,185 @@
+//! The system calls a process made, as `strace` saw them.
+//!
+//! ```ignore
+//! let Some((server, trace)) = trace::server(BIN, &["--workers", "1"], "sendmsg,recvmsg") else {
+//!     return; // not checked, and it has been said
+//! };
+//! assert!(trace.calls("sendmsg").iter().any(|call| call.args.contains("SCM_RIGHTS")));
+//! ```
+//!
+//! A call is on record before the process goes on. So once a client has seen the effect of a call
+//! (its data, the end of the connection), the call is in the trace.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::not_checked;
+use crate::server::{Finished, Server, ServerCommand, run};
+
+/// A system call that has returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Who made it.
+    pub pid: i32,
+    /// Its name, as in its manual page.
+    pub name: String,
+    /// Its arguments as `strace` shows them. A descriptor comes with what it is: `3</etc/passwd>`,
+    /// `4<pipe:[4711]>`, `5<TCP:[127.0.0.1:8080->127.0.0.1:40000]>`. The contents of buffers are
+    /// left out.
+    pub args: String,
+    /// What it returned; below 0 for an error.
+    pub result: i64,
+}
+
+impl Call {
+    /// An argument, counted from 0. What stands before it must have no commas of its own.
+    #[must_use]
+    pub fn arg(&self, index: usize) -> &str {
+        self.args.split(", ").nth(index).unwrap_or_default()
+    }
+
+    /// What the call returned as a number of bytes; 0 for an error.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.result).unwrap_or(0)
+    }
+
+    /// A line of `strace` output, such as `close(3</etc/passwd>) = 0`. `None` for whatever isn't
+    /// a call that returned: a signal, an exit, a call cut short by SIGKILL.
+    fn parse(pid: i32, line: &str) -> Option<Self> {
+        let (name, rest) = line.split_once('(')?;
+        let (args, result) = rest.rsplit_once(" = ")?;
+        // Blanks may stand between the bracket and the equals sign; `3</tmp/x>` and
+        // `-1 ENOENT (No such file or directory)` start with the number.
+        let args = args.trim_end().strip_suffix(')')?;
+        let end = result.find([' ', '<']).unwrap_or(result.len());
+        let number = &result[..end];
+        let result = match number.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).ok()?.cast_signed(),
+            None => number.parse().ok()?,
+        };
+        Some(Self { pid, name: name.to_owned(), args: args.to_owned(), result })
+    }
+}
+
+/// The record of a program and all who descend from it.
+#[derive(Debug)]
+pub struct Trace {
+    /// Holds a file `calls.PID` for every process.
+    dir: TempDir,
+}
+
+impl Trace {
+    /// The calls of these names that have returned so far (`"recv,recvfrom"`): process by
+    /// process, the calls of each in order.
+    #[track_caller]
+    #[must_use]
+    pub fn calls(&self, names: &str) -> Vec<Call> {
+        let mut calls = self.all();
+        calls.retain(|call| names.split(',').any(|name| name == call.name));
+        calls
+    }
+
+    /// All calls on record.
+    #[track_caller]
+    #[must_use]
+    pub fn all(&self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for entry in fs::read_dir(self.dir.path()).expect("the directory of the trace") {
+            let path = entry.expect("a directory entry").path();
+            let pid = path.extension().and_then(|pid| pid.to_str()?.parse().ok());
+            let pid = pid.expect("strace names its files after pids");
+            let text = fs::read(&path).expect("read a trace");
+            let text = String::from_utf8_lossy(&text);
+            calls.extend(text.lines().filter_map(|line| Call::parse(pid, line)));
+        }
+        calls
+    }
+
+    /// A new, empty record and the command that writes it.
+    fn start(calls: &str) -> (Self, Vec<String>) {
+        let dir = TempDir::new().expect("a temporary directory");
+        let output = dir.path().join("calls").to_string_lossy().into_owned();
+        // `?`: a call that this processor's kernel doesn't have is none of our business.
+        let calls: Vec<String> = calls.split(',').map(|name| format!("?{name}")).collect();
+        let filter = format!("trace={}", calls.join(","));
+        let options = ["-ff", "-qq", "-yy", "-s", "0", "-e", &filter, "-o", &output, "--"];
+        let command = ["strace"].iter().chain(&options);
+        (Self { dir }, command.map(ToString::to_string).collect())
+    }
+}
+
+/// Starts a server whose `calls` (`"sendmsg,recvmsg"`) are put on record. `None` where tracing is
+/// impossible; it is said then that this isn't checked.
+#[track_caller]
+#[must_use]
+pub fn server(bin: &str, args: &[&str], calls: &str) -> Option<(Server, Trace)> {
+    is_possible().then(|| {
+        let (trace, wrapper) = Trace::start(calls);
+        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        let server = ServerCommand::new(bin).args(args).under(&wrapper).start();
+        (server, trace)
+    })
+}
+
+/// Runs a client to its end and puts its `calls` on record. `None` as in [`server`].
+#[track_caller]
+#[must_use]
+pub fn client(bin: &str, args: &[&str], calls: &str) -> Option<(Finished, Trace)> {
+    is_possible().then(|| {
+        let (trace, wrapper) = Trace::start(calls);
+        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        let finished = run(wrapper[0], &[&wrapper[1..], &[bin], args].concat());
+        (finished, trace)
+    })
+}
+
+/// Is there an `strace`, and may it trace here? Says so if not.
+#[must_use]
+pub fn is_possible() -> bool {
+    static POSSIBLE: OnceLock<bool> = OnceLock::new();
+    let possible = *POSSIBLE.get_or_init(|| {
+        let mut attempt = Command::new("strace");
+        attempt.args(["-f", "-qq", "-o", "/dev/null", "true"]);
+        attempt.stdin(Stdio::null()).stderr(Stdio::null());
+        attempt.status().is_ok_and(|status| status.success())
+    });
+    if !possible {
+        not_checked("system calls, for strace is missing or not allowed here");
+    }
+    possible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Call;
+
+    #[test]
+    fn a_call_is_taken_apart() {
+        let line = "splice(5</tmp/a b>, NULL, 6<pipe:[1]>, NULL, 9, 0)        = 7";
+        let call = Call::parse(1, line).unwrap();
+        assert_eq!((call.name.as_str(), call.arg(2), call.bytes()), ("splice", "6<pipe:[1]>", 7));
+        let failed = Call::parse(1, "close(-1) = -1 EBADF (Bad file descriptor)").unwrap();
+        assert_eq!((failed.result, failed.bytes()), (-1, 0));
+        let opened = Call::parse(1, "openat(AT_FDCWD</>, \"\"..., O_RDONLY) = 3</etc/passwd>");
+        assert_eq!(opened.unwrap().result, 3);
+        let mapped = Call::parse(1, "mmap(NULL, 1, PROT_READ, MAP_SHARED, 4</a>, 0) = 0x7f00");
+        assert_eq!(mapped.unwrap().result, 0x7f00);
+    }
+
+    #[test]
+    fn what_has_not_returned_is_no_call() {
+        for line in [
+            "--- SIGCHLD {si_signo=SIGCHLD, si_pid=2} ---",
+            "+++ exited with 0 +++",
+            "read(3</etc/passwd>,  <unfinished ...>",
+            "exit_group(0) = ?",
+            "rea",
+        ] {
+            assert_eq!(Call::parse(1, line), None, "{line}");
+        }
+    }
+}
