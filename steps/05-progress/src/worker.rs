@@ -1,0 +1,64 @@
+//! A worker: sends the file to one client after the other.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use shared::channel::Task;
+use shared::chunks::Batch;
+use shared::error::Context;
+use shared::narrate::Narrator;
+use shared::pool::Seat;
+use shared::protocol::{self, shrank};
+use shared::say;
+use shared::served_file;
+use shared::transfer::Connection;
+
+/// What a worker works with.
+pub struct Job<'a> {
+    pub file: &'a Path,
+    pub stall_timeout: Duration,
+    pub quiet: bool,
+}
+
+/// The whole life of a worker. It returns when the parent is gone.
+pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
+    let worker = Narrator::worker(seat.number, job.quiet);
+    let mut batch = Batch::new(); // one for all transfers
+    say!(worker, "waiting for a connection");
+    while let Some(Task::Connection(connection)) = seat.channel.recv_task()? {
+        say!(worker, "got a connection");
+        match send_file(connection, job, &mut batch) {
+            Ok(size) => say!(worker, "sent {size} bytes"),
+            Err(error) => say!(worker, "the transfer failed: {error}"),
+        }
+        // The connection is closed by now: whoever hears that we are idle may rely on it.
+        seat.channel.send_done()?;
+    }
+    Ok(())
+}
+
+/// Sends the name and the size, then so much of the file, then the end mark. Returns the size.
+fn send_file(connection: OwnedFd, job: &Job<'_>, batch: &mut Batch) -> io::Result<u64> {
+    let mut connection = Connection::new(connection, job.stall_timeout)?;
+    let (mut file, size) = served_file::open(job.file)?;
+    let mut left = size;
+    connection.send_more(&protocol::record(served_file::name(job.file)))?;
+    connection.send_more(&protocol::record(&size.to_le_bytes()))?;
+    loop {
+        let length = batch.fill(&mut file, left).context("read the file")? as u64;
+        left -= length;
+        if left == 0 {
+            batch.end();
+            connection.send_all(batch.bytes())?;
+            connection.close();
+            return Ok(size);
+        }
+        if length < Batch::PAYLOAD as u64 {
+            // No end mark: the client has to learn that this isn't all.
+            return Err(shrank());
+        }
+        connection.send_more(batch.bytes())?;
+    }
+}
