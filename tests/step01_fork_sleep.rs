@@ -16,14 +16,16 @@ use predicates::str::{contains, is_empty, starts_with};
 use serial_test::serial;
 
 use support::habits;
-use support::line::LineClient;
+use support::line::{LineClient, shown};
 use support::proc;
-use support::server::{Server, Signal};
+use support::server::{Server, ServerCommand, Signal};
 use support::tcp::{self, ClosedPort};
 use support::trace;
-use support::wait::{LIMIT, wait_for};
+use support::wait::{limit, wait_for};
 
-const BIN: &str = env!("CARGO_BIN_EXE_step01-fork-sleep");
+fn bin() -> &'static str {
+    support::program(env!("CARGO_BIN_EXE_step01-fork-sleep"))
+}
 
 /// A line of the table: `worker 0 pid 1234 idle`.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,16 +36,22 @@ struct Row {
 }
 
 fn start(workers: usize) -> Server {
-    Server::start(BIN, &["--workers", &workers.to_string()])
+    Server::start(bin(), &["--workers", &workers.to_string()])
+}
+
+fn connect(server: &Server) -> LineClient {
+    LineClient::connect(server.addr())
 }
 
 /// The table, as a client gets it.
 #[track_caller]
 fn table(server: &Server) -> Vec<Row> {
-    let bytes = LineClient::connect(server.addr()).read_to_end();
+    let bytes = connect(server).read_to_end();
     let text = String::from_utf8(bytes).expect("the table is text");
-    assert!(text.ends_with('\n'), "the table ends with a newline: {text:?}");
-    text.lines().map(|line| row(line).unwrap_or_else(|| panic!("bad line {line:?}"))).collect()
+    assert!(!text.is_empty(), "the connection ended without a table");
+    assert!(text.ends_with('\n'), "the table doesn't end with a newline: {text:?}");
+    let bad = |line| panic!("no line `worker NUMBER pid PID STATE`: {line:?}, in {text:?}");
+    text.lines().map(|line| row(line).unwrap_or_else(|| bad(line))).collect()
 }
 
 fn row(line: &str) -> Option<Row> {
@@ -54,8 +62,8 @@ fn row(line: &str) -> Option<Row> {
 }
 
 fn status() -> Command {
-    let mut command = Command::new(BIN);
-    command.arg("status").timeout(LIMIT);
+    let mut command = Command::new(bin());
+    command.arg("status").timeout(limit());
     command
 }
 
@@ -65,14 +73,18 @@ fn status() -> Command {
 fn assert_pool_of(server: &Server, count: usize) {
     let table = table(server);
     let numbers: Vec<usize> = table.iter().map(|row| row.number).collect();
-    assert_eq!(numbers, (0..count).collect::<Vec<_>>());
-    assert!(table.iter().all(|row| row.state == "idle"), "all are idle: {table:?}");
+    assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "the numbers of the workers");
+    for row in &table {
+        assert_eq!(row.state, "idle", "the state of worker {}", row.number);
+    }
 
     let mut pids: Vec<i32> = table.iter().map(|row| row.pid).collect();
     pids.sort_unstable();
-    assert_eq!(pids, proc::children(server.pid()), "the pids of the parent's real children");
+    let children = proc::children(server.pid());
+    assert_eq!(pids, children, "the pids in the table; expected are the parent's children");
     for pid in pids {
-        wait_for("every worker to sleep", LIMIT, || proc::state(pid) == Some('S'));
+        let what = format!("worker {pid} to sleep");
+        wait_for(&what, limit(), || proc::state(pid) == Some('S'));
     }
 }
 
@@ -105,27 +117,44 @@ fn pool_of_64_workers_starts() {
 
 #[test]
 fn five_workers_are_started_when_no_number_is_given() {
-    assert_pool_of(&Server::start(BIN, &[]), 5);
+    assert_pool_of(&Server::start(bin(), &[]), 5);
 }
 
 #[test]
 fn serve_can_be_named() {
-    assert_pool_of(&Server::start(BIN, &["serve", "--workers", "2"]), 2);
+    assert_pool_of(&Server::start(bin(), &["serve", "--workers", "2"]), 2);
+}
+
+#[test]
+fn nobody_but_the_parent_and_its_workers_is_there() {
+    let server = start(3);
+    table(&server);
+    habits::is_parent_and_workers(&server, 3);
+}
+
+#[test]
+fn first_line_is_printed_once() {
+    let server = start(3);
+    table(&server);
+    habits::is_parent_and_workers(&server, 3);
+    let output = server.output();
+    let first_lines = output.lines().filter(|line| line.starts_with("listening on "));
+    assert_eq!(first_lines.count(), 1, "lines `listening on …` in {output:?}");
 }
 
 #[test]
 fn connection_is_closed_after_the_table() {
     let server = start(2);
-    let mut client = LineClient::connect(server.addr());
+    let mut client = connect(&server);
     client.read_line();
     client.read_line();
-    assert_eq!(client.read_to_end(), b"", "two workers, two lines, the end");
+    client.expect_end(); // two workers, two lines, the end
 }
 
 #[test]
 fn status_prints_the_table() {
     let server = start(2);
-    let table = LineClient::connect(server.addr()).read_to_end();
+    let table = connect(&server).read_to_end();
     let table = String::from_utf8(table).unwrap();
     status().args(["--port", &server.port().to_string()]).assert().success().stdout(table);
 }
@@ -133,10 +162,26 @@ fn status_prints_the_table() {
 #[test]
 fn table_is_the_same_for_many_clients_at_once() {
     let server = start(4);
-    let mut clients: Vec<LineClient> =
-        (0..50).map(|_| LineClient::connect(server.addr())).collect();
-    let tables: Vec<Vec<u8>> = clients.iter_mut().map(LineClient::read_to_end).collect();
-    assert!(tables.iter().all(|table| *table == tables[0] && !table.is_empty()));
+    let mut clients: Vec<LineClient> = (0..50).map(|_| connect(&server)).collect();
+    let expected = shown(&clients[0].read_to_end());
+    assert_eq!(expected.matches("idle").count(), 4, "idle workers in the table {expected}");
+    for client in &mut clients[1..] {
+        assert_eq!(shown(&client.read_to_end()), expected, "the table of another client");
+    }
+}
+
+#[test]
+fn clients_that_connect_in_the_same_instant_all_get_the_table() {
+    let server = start(2);
+    // The parent stands still meanwhile, so it hears of all of them at once.
+    server.freeze(server.pid());
+    let mut clients: Vec<LineClient> = (0..8).map(|_| connect(&server)).collect();
+    server.signal(server.pid(), Signal::SIGCONT);
+    for client in &mut clients {
+        client.read_line();
+        client.read_line();
+        client.expect_end();
+    }
 }
 
 // Workers that end
@@ -147,7 +192,19 @@ fn killed_worker_is_reaped_without_any_client() {
     let workers = server.wait_workers(3);
     server.kill(workers[1]);
     server.wait_reaped(workers[1]);
-    assert_eq!(server.workers(), [workers[0], workers[2]], "the others live on");
+    assert_eq!(server.workers(), [workers[0], workers[2]], "who lives on; the others should");
+}
+
+#[test]
+fn every_worker_is_watched() {
+    let server = start(4);
+    for worker in server.wait_workers(4) {
+        server.kill(worker);
+        server.wait_reaped(worker);
+    }
+    for row in table(&server) {
+        assert_eq!(row.state, "ended: signal 9", "the state of worker {}", row.number);
+    }
 }
 
 #[test]
@@ -166,7 +223,7 @@ fn table_tells_one_signal_from_another() {
     let worker = table(&server)[0].pid;
     server.signal(worker, Signal::SIGABRT);
     server.wait_reaped(worker);
-    assert_eq!(table(&server)[0].state, "ended: signal 6");
+    assert_eq!(table(&server)[0].state, "ended: signal 6", "the state of worker 0");
 }
 
 #[test]
@@ -181,8 +238,8 @@ fn workers_killed_in_one_instant_are_all_reaped() {
     server.signal(server.pid(), Signal::SIGCONT);
     server.wait_workers(1);
     let states: Vec<String> = table(&server).into_iter().map(|row| row.state).collect();
-    assert_eq!(states[0], "idle");
-    assert!(states[1..].iter().all(|state| state == "ended: signal 9"), "{states:?}");
+    let killed = vec!["ended: signal 9".to_owned(); 7];
+    assert_eq!(states, [vec!["idle".to_owned()], killed].concat(), "the states in the table");
 }
 
 #[test]
@@ -190,7 +247,7 @@ fn worker_that_stands_still_has_not_ended() {
     let server = start(2);
     let worker = table(&server)[0].pid;
     server.freeze(worker);
-    assert_eq!(table(&server)[0].state, "idle");
+    assert_eq!(table(&server)[0].state, "idle", "the state of worker 0, which stands still");
     server.signal(worker, Signal::SIGCONT);
     assert_pool_of(&server, 2);
 }
@@ -208,6 +265,19 @@ fn terminated_parent_takes_its_workers_along() {
 #[test]
 fn interrupted_parent_takes_its_workers_along() {
     habits::takes_workers_along(start(5), Signal::SIGINT);
+}
+
+#[test]
+fn worker_whose_parent_died_before_it_could_ask_for_the_signal_ends_too() {
+    if !trace::is_possible() {
+        return;
+    }
+    // Whoever asks for that signal, by prctl(2), is held up for two seconds just before.
+    let delay = "inject=prctl:delay_enter=2000000";
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e", delay, "--"];
+    let mut server = ServerCommand::new(bin()).args(&["--workers", "3"]).under(&strace).start();
+    server.kill(server.pid());
+    server.wait_nobody_left(limit());
 }
 
 // Being a good server
@@ -233,10 +303,15 @@ fn parent_keeps_nothing_of_300_clients() {
     let server = start(2);
     table(&server);
     let before = proc::fds(server.pid()).len();
-    for _ in 0..300 {
-        table(&server);
+    for number in 0..300 {
+        match number % 3 {
+            0 => connect(&server).reset(),
+            1 => drop(connect(&server)),
+            _ => drop(table(&server)),
+        }
     }
     habits::gives_back_descriptors(server.pid(), before);
+    assert_pool_of(&server, 2);
 }
 
 #[test]
@@ -245,7 +320,7 @@ fn server_survives_clients_that_reset() {
     table(&server);
     let before = proc::fds(server.pid()).len();
     for _ in 0..50 {
-        LineClient::connect(server.addr()).reset();
+        connect(&server).reset();
     }
     assert_pool_of(&server, 2);
     habits::gives_back_descriptors(server.pid(), before);
@@ -266,7 +341,8 @@ fn workers_do_not_hold_the_listener() {
     let listener = tcp::sockets(server.port()).into_iter().find(is_listener).unwrap();
     assert!(proc::holds_socket(server.pid(), listener.inode), "the parent listens");
     for worker in server.wait_workers(3) {
-        assert!(!proc::holds_socket(worker, listener.inode), "worker {worker} has the listener");
+        let holds = proc::holds_socket(worker, listener.inode);
+        assert!(!holds, "worker {worker} holds the listener, socket:[{}]", listener.inode);
     }
 }
 
@@ -279,7 +355,7 @@ fn descriptors_are_close_on_exec() {
 
 #[test]
 fn server_restarts_on_its_port_at_once() {
-    assert_pool_of(&habits::restarts_on_the_same_port(BIN, &["--workers", "2"]), 2);
+    assert_pool_of(&habits::restarts_on_the_same_port(bin(), &["--workers", "2"]), 2);
 }
 
 // What people and machines read
@@ -296,7 +372,7 @@ fn narration_names_who_speaks() {
 
 #[test]
 fn line_of_narration_is_one_write() {
-    let Some((server, trace)) = trace::server(BIN, &["--workers", "3"], "write,writev") else {
+    let Some((server, trace)) = trace::server(bin(), &["--workers", "3"], "write,writev") else {
         return;
     };
     assert_pool_of(&server, 3);
@@ -311,7 +387,7 @@ fn server_says_what_to_type_in_the_second_terminal() {
 
 #[test]
 fn quiet_server_says_nothing_but_its_first_line() {
-    let server = Server::start(BIN, &["--workers", "2", "--quiet"]);
+    let server = Server::start(bin(), &["--workers", "2", "--quiet"]);
     table(&server);
     habits::has_been_quiet(&server);
 }
@@ -327,14 +403,14 @@ fn standard_output_holds_the_first_line_only() {
 #[test]
 fn help_teaches() {
     habits::help_mentions(
-        BIN,
+        bin(),
         &["serve", "status", "demo", "--host", "--port", "--workers", "--quiet"],
     );
 }
 
 #[test]
 fn demo_tells_and_checks_the_whole_story() {
-    habits::demo_succeeds(BIN);
+    habits::demo_succeeds(bin());
 }
 
 // Addresses
@@ -342,7 +418,7 @@ fn demo_tells_and_checks_the_whole_story() {
 #[test]
 #[serial]
 fn defaults_are_those_of_the_notes() {
-    let Some((_claim, server)) = habits::start_with_defaults(BIN) else {
+    let Some((_claim, server)) = habits::start_with_defaults(bin()) else {
         return;
     };
     assert_pool_of(&server, 5);
@@ -352,7 +428,7 @@ fn defaults_are_those_of_the_notes() {
 
 #[test]
 fn server_listens_on_ipv6() {
-    let Some(server) = habits::start_on_ipv6(BIN, &["--workers", "2"]) else {
+    let Some(server) = habits::start_on_ipv6(bin(), &["--workers", "2"]) else {
         return;
     };
     assert_pool_of(&server, 2);
@@ -362,7 +438,7 @@ fn server_listens_on_ipv6() {
 
 #[test]
 fn host_names_are_resolved() {
-    let server = Server::start(BIN, &["--workers", "2", "--host", "localhost"]);
+    let server = Server::start(bin(), &["--workers", "2", "--host", "localhost"]);
     assert!(server.addr().ip().is_loopback(), "localhost is {}", server.addr());
     let port = server.port().to_string();
     status().args(["--host", "localhost", "--port", &port]).assert().success();
@@ -372,17 +448,17 @@ fn host_names_are_resolved() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    habits::refuses_nonsense(BIN);
+    habits::refuses_nonsense(bin());
 }
 
 #[test]
 fn port_in_use_is_a_clear_error_and_leaves_nobody() {
-    habits::reports_port_in_use(BIN);
+    habits::reports_port_in_use(bin());
 }
 
 #[test]
 fn unknown_host_is_a_clear_error() {
-    habits::reports_unknown_host(BIN);
+    habits::reports_unknown_host(bin());
 }
 
 #[test]

@@ -23,11 +23,11 @@ use support::fake_server::FakeServer;
 use support::files::{directory_in_memory, entries, same_bytes, sample, sample_bytes, sparse};
 use support::server::{Server, Signal};
 use support::stage::{NAME, Stage};
-use support::wire::{Format, LONGEST_TAKEN_CHUNK, RawClient, chunk};
-use support::{habits, receiving, serving};
+use support::wire::{Format, LONGEST_TAKEN_CHUNK, RawClient, assert_stream, chunk};
+use support::{costs, habits, receiving, serving};
 
 const STAGE: Stage =
-    Stage { bin: env!("CARGO_BIN_EXE_step04-file-transfer"), format: Format::Chunks };
+    Stage { built: env!("CARGO_BIN_EXE_step04-file-transfer"), format: Format::Chunks };
 
 // What is on the wire.
 
@@ -37,13 +37,19 @@ fn every_size_is_sent_byte_for_byte() {
 }
 
 #[test]
+fn empty_file_is_sent_without_a_chunk() {
+    serving::sends_an_empty_file(STAGE);
+}
+
+#[test]
 fn bytes_on_the_wire_are_those_of_the_notes() {
     let dir = TempDir::new().unwrap();
     let server = STAGE.serve(&sample(dir.path(), 3), &["--workers", "1"]);
     let name = b"\x0c\0\0\0\0\0\0\0sample-3.bin";
     let file = [&b"\x03\0\0\0\0\0\0\0"[..], &sample_bytes(3)].concat();
     let expected = [&name[..], &file, &[0; 8]].concat();
-    assert_eq!(STAGE.connect(server.addr()).everything(), expected);
+    let came = STAGE.connect(server.addr()).everything();
+    assert_stream(&came, &expected, "the client of a file of 3 bytes");
 }
 
 #[test]
@@ -74,13 +80,18 @@ fn get_receives_every_size() {
 }
 
 #[test]
+fn empty_file_is_received() {
+    receiving::gets_an_empty_file(STAGE);
+}
+
+#[test]
 fn get_writes_to_the_current_directory_by_default() {
     let (dir, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let file = sample(dir.path(), 100_000);
     let server = STAGE.serve(&file, &["--workers", "1"]);
     let said = starts_with("received sample-100000.bin (100000 bytes) -> ")
         .and(ends_with("sample-100000.bin\n"));
-    let mut get = Command::new(STAGE.bin);
+    let mut get = Command::new(STAGE.bin());
     get.args(["get", "--port", &server.port().to_string()]).current_dir(&out);
     get.assert().success().stdout(said);
     same_bytes(&file, &out.path().join("sample-100000.bin"));
@@ -91,7 +102,7 @@ fn get_writes_to_the_current_directory_by_default() {
 fn quiet_get_says_only_what_it_received() {
     let (dir, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = STAGE.serve(&sample(dir.path(), 100_000), &["--workers", "1"]);
-    let mut get = Command::new(STAGE.bin);
+    let mut get = Command::new(STAGE.bin());
     get.args(["get", "--quiet", "--port", &server.port().to_string(), "--out"]).arg(out.path());
     get.assert().success().stdout(starts_with("received ")).stderr(is_empty());
 }
@@ -104,6 +115,7 @@ fn every_legal_name_survives_the_trip() {
 #[test]
 fn old_file_is_replaced_as_a_whole() {
     receiving::replaces_an_old_file_as_a_whole(STAGE);
+    receiving::replaces_a_link(STAGE);
 }
 
 #[test]
@@ -116,6 +128,11 @@ fn get_works_over_ipv6() {
 #[test]
 fn as_many_clients_as_workers_are_served_at_once() {
     serving::serves_as_many_at_once_as_it_has_workers(STAGE);
+}
+
+#[test]
+fn no_more_clients_than_workers_are_served_at_once() {
+    serving::serves_no_more_at_once_than_it_has_workers(STAGE);
 }
 
 #[test]
@@ -146,6 +163,11 @@ fn worker_survives_clients_that_reset_midway() {
 }
 
 #[test]
+fn worker_stops_sending_when_its_client_is_gone() {
+    costs::sends_nothing_to_a_client_that_is_gone(STAGE);
+}
+
+#[test]
 fn client_that_talks_while_it_receives_gets_every_byte() {
     serving::sends_all_to_a_client_that_talks(STAGE);
 }
@@ -172,9 +194,18 @@ fn killed_worker_is_replaced() {
 
 #[test]
 fn get_says_that_its_worker_was_killed() {
-    let error = receiving::reports_a_killed_worker(STAGE);
-    assert!(error.starts_with("connection closed after "), "{error}");
-    assert!(error.ends_with(" bytes, before the end of the file"), "{error}");
+    assert_cut(&receiving::reports_a_killed_worker(STAGE), receiving::LONG);
+}
+
+/// `connection closed after X …` with X up to `most`: `… bytes, before the end of the file`.
+#[track_caller]
+fn assert_cut(error: &str, most: u64) {
+    let came = error.strip_prefix("connection closed after ");
+    let came = came.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    assert!(
+        came.is_some_and(|came| came <= most),
+        "get was to say `connection closed after N bytes, …`, and it says {error:?}"
+    );
 }
 
 // A file that changes.
@@ -232,17 +263,18 @@ fn client_refuses_a_chunk_over_one_mebibyte() {
     for length in [LONGEST_TAKEN_CHUNK + 1, 1 << 32, i64::MAX as u64, 1 << 63, u64::MAX] {
         let stream = [&header[..], &length.to_le_bytes(), &[0; 100_000]].concat();
         let error = STAGE.refuses(&FakeServer::that_stops_after(stream), receiving::HASTY);
-        assert!(!error.contains("no data"), "waited for a chunk of {length} bytes: {error}");
+        assert!(!error.contains("no data"), "get waited for a chunk of {length} bytes: {error}");
     }
 }
 
 #[test]
 fn stream_that_ends_early_is_an_error_at_every_byte() {
     let errors = receiving::reports_every_early_end(STAGE, b"abc");
-    let (in_the_first_length, in_the_chunks) = (&errors[3], &errors[8 + NAME.len() + 8..]);
-    assert!(in_the_first_length.contains("connection closed after 3 of 8 bytes"));
-    for error in in_the_chunks {
-        assert!(error.ends_with(" bytes, before the end of the file"), "{error}");
+    let in_the_first_length = &errors[3];
+    let expected = "connection closed after 3 of 8 bytes of the header";
+    assert_eq!(in_the_first_length, expected, "the error of get after 3 bytes");
+    for error in &errors[8 + NAME.len() + 8..] {
+        assert_cut(error, 3);
     }
 }
 
@@ -269,12 +301,12 @@ fn slow_but_steady_server_is_not_given_up() {
 // What is left behind, and what it costs.
 
 #[test]
-fn get_leaves_nothing_when_interrupted() {
+fn interrupted_get_leaves_the_old_file_alone() {
     receiving::leaves_nothing_when_ended_by(STAGE, Signal::SIGINT);
 }
 
 #[test]
-fn get_leaves_nothing_when_terminated() {
+fn terminated_get_leaves_the_old_file_alone() {
     receiving::leaves_nothing_when_ended_by(STAGE, Signal::SIGTERM);
 }
 
@@ -301,6 +333,26 @@ fn server_makes_at_most_one_call_a_chunk() {
 #[test]
 fn client_makes_at_most_one_call_a_chunk() {
     receiving::makes_at_most_one_call_a_chunk(STAGE);
+}
+
+#[test]
+fn header_and_data_leave_together() {
+    costs::header_and_data_leave_together(STAGE);
+}
+
+#[test]
+fn server_never_sleeps_while_it_has_something_to_send() {
+    costs::sends_without_a_sleep(STAGE);
+}
+
+#[test]
+fn worker_sleeps_while_its_client_does_not_read() {
+    costs::waiting_worker_sleeps(STAGE);
+}
+
+#[test]
+fn get_sleeps_while_nothing_comes() {
+    costs::waiting_get_sleeps(STAGE);
 }
 
 #[test]
@@ -332,32 +384,32 @@ fn closed_port_is_an_error() {
 
 #[test]
 fn port_in_use_is_an_error() {
-    habits::reports_port_in_use(STAGE.bin);
+    habits::reports_port_in_use(STAGE.bin());
 }
 
 #[test]
 fn unknown_host_is_an_error() {
-    habits::reports_unknown_host(STAGE.bin);
+    habits::reports_unknown_host(STAGE.bin());
 }
 
 #[test]
 fn nonsense_on_the_command_line_is_refused() {
-    habits::refuses_nonsense(STAGE.bin);
+    habits::refuses_nonsense(STAGE.bin());
     for seconds in ["0", "86401", "-1", "soon"] {
-        habits::refuses_usage(STAGE.bin, &["--port", "0", "--stall-timeout", seconds]);
-        habits::refuses_usage(STAGE.bin, &["get", "--port", "1", "--stall-timeout", seconds]);
+        habits::refuses_usage(STAGE.bin(), &["--port", "0", "--stall-timeout", seconds]);
+        habits::refuses_usage(STAGE.bin(), &["get", "--port", "1", "--stall-timeout", seconds]);
     }
 }
 
 #[test]
 fn help_explains_the_commands() {
     let words = ["serve", "get", "demo", "--workers", "--file", "--stall-timeout", "--quiet"];
-    habits::help_mentions(STAGE.bin, &words);
+    habits::help_mentions(STAGE.bin(), &words);
 }
 
 #[test]
 fn server_says_what_to_type_and_who_speaks() {
-    let server = Server::start(STAGE.bin, &["--workers", "2"]);
+    let server = Server::start(STAGE.bin(), &["--workers", "2"]);
     habits::says_what_to_type(&server, "get");
     STAGE.connect(server.addr()).download();
     server.wait_narration("[worker ");
@@ -371,17 +423,17 @@ fn quiet_server_says_nothing() {
 
 #[test]
 fn descriptors_are_close_on_exec() {
-    habits::closes_on_exec(&Server::start(STAGE.bin, &["--workers", "2"]));
+    habits::closes_on_exec(&Server::start(STAGE.bin(), &["--workers", "2"]));
 }
 
 #[test]
 fn workers_go_with_their_parent() {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        habits::takes_workers_along(Server::start(STAGE.bin, &["--workers", "3"]), signal);
+        habits::takes_workers_along(Server::start(STAGE.bin(), &["--workers", "3"]), signal);
     }
 }
 
 #[test]
 fn demo_succeeds_and_leaves_nobody() {
-    habits::demo_succeeds(STAGE.bin);
+    habits::demo_succeeds(STAGE.bin());
 }

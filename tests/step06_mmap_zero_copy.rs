@@ -12,22 +12,25 @@
     reason = "a check that fails panics"
 )]
 
+use support::habits;
 use support::stage::Stage;
 use support::wire::Format;
-use support::{evidence, habits};
 
 const STAGE: Stage =
-    Stage { bin: env!("CARGO_BIN_EXE_step06-mmap-zero-copy"), format: Format::Header };
+    Stage { built: env!("CARGO_BIN_EXE_step06-mmap-zero-copy"), format: Format::Header };
 
 support::header_tests!(STAGE);
 
-#[test]
-fn file_is_mapped_at_both_ends_and_not_read_or_written() {
-    evidence::the_file_is_mapped_at_both_ends(STAGE);
+support::tests! {
+    server_maps_the_file_and_does_not_read_it => evidence::server_maps_the_file(STAGE);
+    server_sends_from_the_mapping_itself => evidence::server_sends_from_the_mapping(STAGE);
+    get_maps_its_copy_and_does_not_write_it => evidence::client_maps_its_copy(STAGE);
+    get_receives_into_the_mapping_itself => evidence::client_receives_into_the_mapping(STAGE);
+    room_is_reserved_before_the_first_byte => header_habits::reserves_room_first(STAGE);
 }
 
 #[test]
 fn help_explains_the_commands() {
     let words = ["serve", "get", "demo", "--workers", "--file", "--stall-timeout", "--quiet"];
-    habits::help_mentions(STAGE.bin, &words);
+    habits::help_mentions(STAGE.bin(), &words);
 }

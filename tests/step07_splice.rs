@@ -12,15 +12,11 @@
     reason = "a check that fails panics"
 )]
 
-use support::evidence;
 use support::stage::Stage;
 use support::wire::Format;
 
-const STAGE: Stage = Stage { bin: env!("CARGO_BIN_EXE_step07-splice"), format: Format::Header };
+const STAGE: Stage = Stage { built: env!("CARGO_BIN_EXE_step07-splice"), format: Format::Header };
 
 support::header_tests!(STAGE);
 
-#[test]
-fn file_is_spliced_at_both_ends() {
-    evidence::the_file_is_spliced_at_both_ends(STAGE);
-}
+support::splice_tests!(STAGE);

@@ -17,6 +17,8 @@
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -31,20 +33,21 @@ use support::server::{Server, Signal, run, send_signal};
 use support::serving::MORE_THAN_BUFFERS;
 use support::stage::Stage;
 use support::tcp::read_some;
-use support::wait::{LIMIT, wait_for};
-use support::wire::{Format, Header, PATIENCE, RawClient};
-use support::{evidence, habits, proc};
+use support::wait::{limit, wait_for};
+use support::wire::{Format, Header, RawClient};
+use support::{habits, proc};
 
 const STAGE: Stage =
-    Stage { bin: env!("CARGO_BIN_EXE_step08-graceful-exit"), format: Format::Header };
+    Stage { built: env!("CARGO_BIN_EXE_step08-graceful-exit"), format: Format::Header };
+
+/// Where a server has to end by itself, whatever its exit status: not by the end of its patience.
+const PATIENT: [&str; 2] = ["--grace", "3600"];
 
 /// The signals that mean "leave".
 const LEAVE: [Signal; 3] = [Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
 
-/// What ends without waiting for anybody has ended by then. The default grace time is longer.
-const AT_ONCE: Duration = Duration::from_secs(10);
-
 support::header_tests!(STAGE);
+support::splice_tests!(STAGE);
 
 /// A server and a file that no buffers can hold.
 struct Scene {
@@ -82,31 +85,79 @@ impl Scene {
         wait_refused(self.server.addr());
     }
 
+    /// Waits until only so many workers, the busy ones, are left, and the parent sleeps again. What
+    /// comes before that may be taken for a part of the first request: `timeout` signals a process
+    /// and its group.
+    #[track_caller]
+    fn wait_only_busy_left(&self, busy: usize) {
+        wait_for(
+            "the idle workers to leave and the parent to wait for the others",
+            limit(),
+            || {
+                let parent = proc::state(self.server.pid());
+                self.server.workers().len() == busy && parent == Some('S')
+            },
+        );
+    }
+
     /// The server ends with this exit status, and by then has reaped all its workers.
     #[track_caller]
     fn assert_ends_with(&mut self, code: i32) {
-        let status = self.server.wait_exit(AT_ONCE);
-        let left = proc::session(self.server.pid());
-        let narration = self.server.narration();
-        assert_eq!(status.code(), Some(code), "ended with {status}; it said:\n{narration}");
-        assert!(left.is_empty(), "the server ended before {left:?}; it said:\n{narration}");
+        assert_ends_with(&mut self.server, code);
     }
 
     /// The same, after a failure that it reports in one line.
     #[track_caller]
     fn assert_ends_with_an_error(&mut self) {
         self.assert_ends_with(1);
-        wait_for("the end of standard error", LIMIT, || self.server.streams_closed());
+        wait_for("the end of standard error", limit(), || self.server.streams_closed());
         let narration = self.server.narration();
         let errors = narration.lines().filter(|line| line.starts_with("error: ")).count();
         assert_eq!(errors, 1, "expected one line `error: …`, got:\n{narration}");
     }
 }
 
+/// The server ends with this exit status, and by then has reaped all its workers.
+#[track_caller]
+fn assert_ends_with(server: &mut Server, code: i32) {
+    let status = server.wait_exit(limit());
+    let left = proc::session(server.pid());
+    let said = server.narration();
+    assert!(
+        status.code() == Some(code),
+        "the server ended with {status}, and not with exit status {code}; it said:\n{said}"
+    );
+    assert!(left.is_empty(), "the server ended before its workers {left:?}; it said:\n{said}");
+    if code == 0 {
+        wait_for("the end of standard error", limit(), || server.streams_closed());
+        let said = server.narration();
+        let failed = said.lines().any(|line| line.starts_with("error: "));
+        assert!(!failed, "exit status 0, and yet an error; the server said:\n{said}");
+    }
+}
+
+/// What a client got that came with the signal or after it: the whole `stream`, or nothing.
+/// `Ok(true)` is the whole, `Err` what must not happen.
+fn all_or_nothing(connection: &mut TcpStream, stream: &[u8]) -> Result<bool, String> {
+    connection.set_read_timeout(Some(limit())).unwrap();
+    let mut received = Vec::new();
+    match connection.read_to_end(&mut received) {
+        Ok(_) if received == stream => Ok(true),
+        Ok(0) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset && received.is_empty() => {
+            Ok(false)
+        }
+        Ok(_) => Err(format!("{} of {} bytes came, then the end", received.len(), stream.len())),
+        Err(error) => {
+            Err(format!("{} of {} bytes came, then: {error}", received.len(), stream.len()))
+        }
+    }
+}
+
 /// Waits until new connections are refused.
 #[track_caller]
 fn wait_refused(address: SocketAddr) {
-    wait_for("new connections to be refused", AT_ONCE, || {
+    wait_for("new connections to be refused", limit(), || {
         let attempt = TcpStream::connect(address);
         attempt.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
@@ -125,7 +176,9 @@ impl Client {
     fn assert_gets_the_rest(self) {
         let mut comparison = Comparison::with(&self.file);
         let transfer = self.client.rest(self.header, |piece| comparison.piece(piece));
-        transfer.expect("a whole transfer");
+        if let Err(broken) = transfer {
+            panic!("the transfer under way was cut short: {broken}");
+        }
         comparison.end();
     }
 
@@ -133,7 +186,7 @@ impl Client {
     #[track_caller]
     fn assert_was_cut(self) {
         let outcome = self.client.rest(self.header, |_| {});
-        outcome.expect_err("this client's worker was killed");
+        assert!(outcome.is_err(), "the client got the whole file, although its worker had to go");
     }
 }
 
@@ -146,7 +199,7 @@ fn idle_server_leaves_at_once_on_every_signal() {
         let told = scene.server.narration().len();
         scene.signal(signal);
         scene.assert_ends_with(0);
-        wait_for("the end of standard error", LIMIT, || scene.server.streams_closed());
+        wait_for("the end of standard error", limit(), || scene.server.streams_closed());
         let said = scene.server.narration().split_off(told);
         assert!(said.contains("[parent pid "), "not a word about leaving on {signal}: {said:?}");
         assert_eq!(scene.server.output(), format!("{}\n", scene.server.first_line()));
@@ -189,8 +242,7 @@ fn signal_right_after_the_first_line_is_obeyed() {
         let workers = [1, 2, 7][round % 3].to_string();
         let mut server = STAGE.serve(&file, &["--workers", &workers]);
         server.signal(server.pid(), LEAVE[round % 3]);
-        assert_eq!(server.wait_exit(AT_ONCE).code(), Some(0), "it said: {}", server.narration());
-        assert_eq!(proc::session(server.pid()), [], "the server ended before its workers");
+        assert_ends_with(&mut server, 0);
     }
 }
 
@@ -201,7 +253,7 @@ fn signal_during_the_start_leaves_nobody() {
     const KILLED_BY_TERM: i32 = 128 + Signal::SIGTERM as i32;
     for milliseconds in 0..20 {
         let pause = format!("0.{milliseconds:03}");
-        let server = [STAGE.bin, "--port", "0", "--workers", "20", "--quiet"];
+        let server = [STAGE.bin(), "--port", "0", "--workers", "20", "--quiet"];
         let finished = run("sh", &[&["-c", SCRIPT, "sh", &pause][..], &server].concat());
         // Before it is ready for signals, SIGTERM simply kills it; its workers go with it.
         let code = finished.status.code();
@@ -218,27 +270,67 @@ fn client_that_comes_with_the_signal_gets_all_or_nothing() {
     for round in 0..20 {
         let mut server = STAGE.serve(&file, &["--workers", "1"]);
         let mut connection = TcpStream::connect(server.addr()).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
         server.signal(server.pid(), LEAVE[round % 3]);
-        let mut stream = Vec::new();
-        match connection.read_to_end(&mut stream) {
-            Ok(_) => assert!(stream.is_empty() || stream == all, "{} bytes came", stream.len()),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-                assert_eq!(stream.len(), 0, "bytes that came before a reset");
-            }
+        let outcome = all_or_nothing(&mut connection, &all);
+        if let Err(wrong) = outcome {
+            panic!("{wrong}; the server said:\n{}", server.narration());
         }
-        assert_eq!(server.wait_exit(AT_ONCE).code(), Some(0), "it said: {}", server.narration());
+        assert_ends_with(&mut server, 0);
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test has to be many clients at once")]
+fn under_load_every_client_gets_all_or_nothing() {
+    const SIZE: usize = 3_000_000;
+    let dir = TempDir::new().unwrap();
+    let file = sample(dir.path(), SIZE);
+    let stream = STAGE.format.stream(format!("sample-{SIZE}.bin").as_bytes(), &sample_bytes(SIZE));
+    for signal in LEAVE {
+        let mut server = STAGE.serve(&file, &["--workers", "3"]);
+        let (address, served) = (server.addr(), AtomicUsize::new(0));
+        // One transfer after the other, until the server has left.
+        let client = || -> Result<(), String> {
+            while let Ok(mut connection) = TcpStream::connect(address) {
+                if !all_or_nothing(&mut connection, &stream)? {
+                    break;
+                }
+                served.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let clients = [0; 8].map(|_| scope.spawn(client));
+            wait_for("ten transfers", limit(), || served.load(Ordering::SeqCst) >= 10);
+            server.signal(server.pid(), signal);
+            for client in clients {
+                let outcome = client.join().unwrap();
+                if let Err(wrong) = outcome {
+                    panic!("{wrong}; the server said:\n{}", server.narration());
+                }
+            }
+        });
+        assert_ends_with(&mut server, 0);
+    }
+}
+
+#[test]
+fn leaving_server_sleeps_while_it_waits() {
+    let mut scene = Scene::set(&["--workers", "3"]);
+    let client = scene.client();
+    scene.tell_to_leave(Signal::SIGTERM);
+    habits::sleeps_when_idle(&scene.server);
+    client.assert_gets_the_rest();
+    scene.assert_ends_with(0);
 }
 
 #[test]
 fn signal_right_after_the_death_of_a_worker_is_obeyed() {
     for round in 0..10 {
-        let mut scene = Scene::set(&["--workers", "3"]);
+        let mut scene = Scene::set(&[&["--workers", "3"][..], &PATIENT].concat());
         scene.server.kill(scene.server.workers()[round % 3]);
         scene.signal(LEAVE[round % 3]);
-        scene.server.wait_exit(AT_ONCE); // the contract doesn't say with which status
+        scene.server.wait_exit(limit()); // the contract doesn't say with which status
         assert_eq!(proc::session(scene.server.pid()), [], "the server ended before its workers");
     }
 }
@@ -326,7 +418,7 @@ fn clients_in_the_queue_are_turned_away() {
     let mut waiting = [0; 3].map(|_| TcpStream::connect(scene.server.addr()).unwrap());
     scene.tell_to_leave(Signal::SIGTERM);
     for connection in &mut waiting {
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.set_read_timeout(Some(limit())).unwrap();
         match read_some(connection, &mut [0]) {
             Ok(0) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -373,7 +465,7 @@ fn server_leaves_well_after_a_worker_was_replaced() {
 
 #[test]
 fn worker_that_dies_while_the_server_is_leaving_is_not_replaced() {
-    let mut scene = Scene::set(&["--workers", "2"]);
+    let mut scene = Scene::set(&[&["--workers", "2"][..], &PATIENT].concat());
     let clients = [scene.client(), scene.client()];
     scene.tell_to_leave(Signal::SIGTERM);
     let workers = scene.server.wait_workers(2);
@@ -385,7 +477,7 @@ fn worker_that_dies_while_the_server_is_leaving_is_not_replaced() {
     });
     let whole = outcomes.iter().filter(|&&is_whole| is_whole).count();
     assert_eq!(whole, 1, "one of two transfers had to survive");
-    scene.server.wait_exit(AT_ONCE); // the contract doesn't say with which status
+    scene.server.wait_exit(limit()); // the contract doesn't say with which status
     assert_eq!(proc::session(scene.server.pid()), [], "the server ended before its workers");
 }
 
@@ -397,6 +489,7 @@ fn second_signal_kills_what_is_left() {
         let mut scene = Scene::set(&["--workers", "3"]);
         let client = scene.client();
         scene.tell_to_leave(Signal::SIGTERM);
+        scene.wait_only_busy_left(1);
         scene.signal(second);
         scene.assert_ends_with_an_error();
         client.assert_was_cut();
@@ -425,7 +518,7 @@ fn worker_that_stands_still_is_killed_after_the_grace_time() {
 
 #[test]
 fn burst_of_signals_ends_the_server_and_leaves_nobody() {
-    let mut scene = Scene::set(&["--workers", "5"]);
+    let mut scene = Scene::set(&[&["--workers", "5"][..], &PATIENT].concat());
     let client = scene.client();
     for _ in 0..50 {
         // Once the server has ended it stays a zombie until this test reaps it: no other process
@@ -434,7 +527,7 @@ fn burst_of_signals_ends_the_server_and_leaves_nobody() {
         scene.signal(Signal::SIGINT);
     }
     let _ = client.client.rest(client.header, |_| {}); // cut or not
-    scene.server.wait_exit(AT_ONCE);
+    scene.server.wait_exit(limit());
     assert_eq!(proc::session(scene.server.pid()), [], "the server ended before its workers");
 }
 
@@ -450,17 +543,12 @@ fn killed_parent_takes_its_workers_along_even_while_leaving() {
 // How it is done.
 
 #[test]
-fn file_is_spliced_at_both_ends() {
-    evidence::the_file_is_spliced_at_both_ends(STAGE);
-}
-
-#[test]
 fn grace_time_is_a_number_of_seconds() {
     for nonsense in ["-1", "soon", ""] {
-        let mut serve = Command::new(STAGE.bin);
+        let mut serve = Command::new(STAGE.bin());
         let refused = serve.args(["--port", "0", "--grace", nonsense]).assert();
         refused.code(2).stdout(is_empty()).stderr(is_empty().not());
     }
-    let mut help = Command::new(STAGE.bin);
+    let mut help = Command::new(STAGE.bin());
     help.arg("--help").assert().success().stdout(contains("--grace"));
 }

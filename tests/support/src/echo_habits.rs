@@ -4,15 +4,72 @@
 
 use std::io::{Seek, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::fake_server::FakeServer;
 use crate::habits::fails_with_one_line;
-use crate::line::{Answer, LineClient};
-use crate::server::{Server, pipe_with, run_with_stdin};
+use crate::line::{Answer, LineClient, assert_bytes, shown};
+use crate::proc;
+use crate::server::{Server, ServerCommand, pipe_with, run_with_stdin};
 use crate::tcp::ClosedPort;
+use crate::trace;
+use crate::wait::{limit, poll_until};
 
 /// A line is answered in pieces of at most so many bytes.
 pub const PIECE: usize = 8192;
+
+/// Idle workers hold no socket that anybody else holds, and one at least that nobody else does:
+/// the own end of the own channel. An end that somebody else holds too never reaches its end of
+/// file.
+#[track_caller]
+pub fn holds_own_sockets_only(server: &Server, idle: &[i32]) {
+    let wrong = || idle.iter().find_map(|&worker| wrong_socket(server, worker));
+    let _ = poll_until(limit(), || wrong().is_none().then_some(()));
+    if let Some(wrong) = wrong() {
+        panic!("{wrong}");
+    }
+}
+
+/// What is wrong with the sockets of a worker, if anything is.
+fn wrong_socket(server: &Server, worker: i32) -> Option<String> {
+    let own = proc::sockets(worker);
+    if own.is_empty() {
+        return Some(format!("worker {worker} holds no socket, and so no channel"));
+    }
+    let everybody = [vec![server.pid()], server.workers()].concat();
+    everybody.into_iter().filter(|&pid| pid != worker).find_map(|pid| {
+        let shared = proc::sockets(pid).into_iter().find(|socket| own.contains(socket))?;
+        let who = if pid == server.pid() { "the parent" } else { "another worker" };
+        Some(format!("worker {worker} and {who} (pid {pid}) both hold {shared}"))
+    })
+}
+
+/// A worker ends when its channel does, which is when the parent is gone. So that the channel is
+/// what it notices, the kernel is kept from killing it with its parent: `strace` answers every
+/// `prctl(2)` in the kernel's place.
+#[track_caller]
+pub fn ends_with_its_channel(bin: &str) {
+    if !trace::is_possible() {
+        return;
+    }
+    const NO_PRCTL: [&str; 10] = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=prctl",
+        "-e",
+        "inject=prctl:retval=0",
+        "--",
+    ];
+    let mut server = ServerCommand::new(bin).args(&["--workers", "3"]).under(&NO_PRCTL).start();
+    let workers = server.wait_workers(3);
+    holds_own_sockets_only(&server, &workers);
+    server.kill(server.pid());
+    server.wait_nobody_left(limit());
+}
 
 /// `length` letters that depend on their position, so that a piece at a wrong place shows.
 #[must_use]
@@ -21,12 +78,18 @@ pub fn letters(length: usize) -> Vec<u8> {
     (0..length).map(letter).collect()
 }
 
+/// `pid`, which an answer names, is that of a worker.
+#[track_caller]
+fn assert_is_worker(server: &Server, pid: i32) {
+    let workers = server.workers();
+    assert!(workers.contains(&pid), "the answer names pid {pid}, the workers are {workers:?}");
+}
+
 /// A line comes back in capitals, with the pid of a worker.
 #[track_caller]
 pub fn answers_in_capitals(server: &Server) {
-    let answer = LineClient::connect(server.addr()).ask("hello, world 42");
-    assert_eq!(answer.text, b"HELLO, WORLD 42");
-    assert!(server.workers().contains(&answer.pid), "{} is no worker", answer.pid);
+    let pid = LineClient::connect(server.addr()).ask("hello, world 42");
+    assert_is_worker(server, pid);
 }
 
 /// Bytes that are no ASCII letters come back as they are.
@@ -34,7 +97,7 @@ pub fn answers_in_capitals(server: &Server) {
 pub fn leaves_other_bytes_alone(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.send(b"gr\xc3\xbc\xc3\x9fe \xff\x00\x1b[1m\t\r\n");
-    assert_eq!(client.answer().text, b"GR\xc3\xbc\xc3\x9fE \xff\x00\x1b[1M\t\r");
+    client.expect(b"GR\xc3\xbc\xc3\x9fE \xff\x00\x1b[1M\t\r");
 }
 
 /// Every empty line has its answer.
@@ -42,8 +105,9 @@ pub fn leaves_other_bytes_alone(server: &Server) {
 pub fn answers_empty_lines(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.send("\n\na\n\n");
-    let texts: Vec<Vec<u8>> = (0..4).map(|_| client.answer().text).collect();
-    assert_eq!(texts, [&b""[..], b"", b"A", b""]);
+    for text in ["", "", "A", ""] {
+        client.expect(text);
+    }
 }
 
 /// Lines sent without waiting for answers are answered in their order.
@@ -53,7 +117,7 @@ pub fn answers_in_order(server: &Server) {
     let lines: String = (0..1000).map(|number| format!("line {number}\n")).collect();
     client.send(lines);
     for number in 0..1000 {
-        assert_eq!(client.answer().text, format!("LINE {number}").as_bytes());
+        client.expect(format!("LINE {number}"));
     }
 }
 
@@ -66,12 +130,12 @@ pub fn puts_lines_together(server: &Server) {
     for part in ["h", "el", "lo, "] {
         client.send(part);
         server.wait_all_read(2);
-        assert_eq!(other.ask("meanwhile").text, b"MEANWHILE");
+        other.ask("meanwhile");
     }
     client.send("world\nnext");
-    assert_eq!(client.answer().text, b"HELLO, WORLD");
+    client.expect("HELLO, WORLD");
     client.send("\n");
-    assert_eq!(client.answer().text, b"NEXT");
+    client.expect("NEXT");
 }
 
 /// At the end of input a line without newline is answered, too; then the connection ends.
@@ -80,9 +144,9 @@ pub fn answers_the_last_line_without_newline(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.send("one\ntwo");
     client.half_close();
-    assert_eq!(client.answer().text, b"ONE");
-    assert_eq!(client.answer().text, b"TWO");
-    assert_eq!(client.read_to_end(), b"");
+    client.expect("ONE");
+    client.expect("TWO");
+    client.expect_end();
 }
 
 /// A client that sends nothing gets nothing.
@@ -90,7 +154,7 @@ pub fn answers_the_last_line_without_newline(server: &Server) {
 pub fn answers_nothing_with_nothing(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.half_close();
-    assert_eq!(client.read_to_end(), b"");
+    client.expect_end();
 }
 
 /// A client that has said all it has to say gets all its answers before the connection ends.
@@ -100,9 +164,27 @@ pub fn answers_all_before_the_end(server: &Server) {
     client.send("line\n".repeat(500));
     client.half_close();
     for _ in 0..500 {
-        assert_eq!(client.answer().text, b"LINE");
+        client.expect("LINE");
     }
-    assert_eq!(client.read_to_end(), b"");
+    client.expect_end();
+}
+
+/// A client that first sends what fits, until nobody takes any more, and only then reads, gets
+/// every answer whole: what the server couldn't send then is sent later.
+#[track_caller]
+pub fn answers_a_late_reader(server: &Server) {
+    let mut client = LineClient::connect(server.addr());
+    let line = [&letters(2000)[..], b"\n"].concat();
+    let sent = client.send_what_fits(&line.repeat(16 << 10), Duration::from_millis(300));
+    for _ in 0..sent / line.len() {
+        client.expect(letters(2000).to_ascii_uppercase());
+    }
+    client.half_close();
+    let rest = letters(sent % line.len());
+    if !rest.is_empty() {
+        client.expect(rest.to_ascii_uppercase());
+    }
+    client.expect_end();
 }
 
 /// A line of `length` letters is answered in pieces of these lengths, and the line after it well.
@@ -115,10 +197,10 @@ pub fn answers_in_pieces(server: &Server, length: usize, pieces: &[usize]) {
     let mut expected = line.to_ascii_uppercase();
     for &piece in pieces {
         let rest = expected.split_off(piece);
-        assert_eq!(client.answer().text, expected);
+        client.expect(&expected);
         expected = rest;
     }
-    assert_eq!(client.answer().text, b"NEXT", "the line after the long one");
+    client.expect("NEXT"); // the line after the long one
 }
 
 /// A full piece is answered before its line ends, and the newline right after it adds nothing.
@@ -126,9 +208,9 @@ pub fn answers_in_pieces(server: &Server, length: usize, pieces: &[usize]) {
 pub fn answers_a_full_piece_at_once(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.send(letters(PIECE));
-    assert_eq!(client.answer().text, letters(PIECE).to_ascii_uppercase());
+    client.expect(letters(PIECE).to_ascii_uppercase());
     client.send("\n"); // ends a line that is answered already
-    assert_eq!(client.ask("next").text, b"NEXT");
+    client.ask("next");
 }
 
 /// A full piece at the end of input is answered once.
@@ -137,8 +219,8 @@ pub fn answers_a_full_last_piece_once(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     client.send(letters(PIECE));
     client.half_close();
-    assert_eq!(client.answer().text.len(), PIECE);
-    assert_eq!(client.read_to_end(), b"");
+    client.expect(letters(PIECE).to_ascii_uppercase());
+    client.expect_end();
 }
 
 /// A megabyte without a newline is answered in 128 pieces.
@@ -146,18 +228,14 @@ pub fn answers_a_full_last_piece_once(server: &Server) {
 pub fn answers_a_megabyte_in_128_pieces(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     let megabyte = letters(1 << 20);
-    let mut answered = Vec::new();
     for block in megabyte.chunks(16 * PIECE) {
         client.send(block);
-        for _ in 0..16 {
-            let piece = client.answer().text;
-            assert_eq!(piece.len(), PIECE);
-            answered.extend(piece);
+        for piece in block.chunks(PIECE) {
+            client.expect(piece.to_ascii_uppercase());
         }
     }
-    assert!(answered == megabyte.to_ascii_uppercase(), "the pieces are not the line");
     client.half_close();
-    assert_eq!(client.read_to_end(), b"", "128 pieces and no more");
+    client.expect_end(); // 128 pieces and no more
 }
 
 /// Runs `echo`, which has to succeed. Returns the answers that it printed.
@@ -165,8 +243,11 @@ pub fn answers_a_megabyte_in_128_pieces(server: &Server) {
 fn echo(bin: &str, server: &Server, words: &[&str], stdin: impl Into<Stdio>) -> Vec<Answer> {
     let port = server.port().to_string();
     let echo = run_with_stdin(bin, &[&["echo", "--port", &port], words].concat(), stdin);
-    assert!(echo.status.success(), "{echo:#?}");
-    let answer = |line: &str| Answer::parse(line.as_bytes()).expect("every line is an answer");
+    assert_eq!(echo.status.code(), Some(0), "`echo` ended with {echo:?}");
+    let answer = |line: &str| match Answer::parse(line.as_bytes()) {
+        Some(answer) => answer,
+        None => panic!("`echo` printed a line that is no answer: {}", shown(line.as_bytes())),
+    };
     echo.stdout.lines().map(answer).collect()
 }
 
@@ -174,9 +255,9 @@ fn echo(bin: &str, server: &Server, words: &[&str], stdin: impl Into<Stdio>) -> 
 #[track_caller]
 pub fn echo_sends_its_words(bin: &str, server: &Server) {
     let answers = echo(bin, server, &["hello", "wide", "world"], Stdio::null());
-    assert_eq!(answers.len(), 1);
-    assert_eq!(answers[0].text, b"HELLO WIDE WORLD");
-    assert!(server.workers().contains(&answers[0].pid));
+    let texts: Vec<String> = answers.iter().map(|answer| shown(&answer.text)).collect();
+    assert_eq!(texts, ["HELLO WIDE WORLD"]);
+    assert_is_worker(server, answers[0].pid);
 }
 
 /// `echo` without words sends the lines of its standard input, a pipe or a file, and prints the
@@ -188,8 +269,8 @@ pub fn echo_sends_its_input(bin: &str, server: &Server) {
     file.write_all(input).and_then(|()| file.rewind()).expect("write a temporary file");
     let piped = echo(bin, server, &[], pipe_with(input.to_vec()));
     for answers in [piped, echo(bin, server, &[], file)] {
-        let texts: Vec<Vec<u8>> = answers.into_iter().map(|answer| answer.text).collect();
-        assert_eq!(texts, [&b"ONE"[..], b"", b"THREE", b"NO NEWLINE AT THE END"]);
+        let texts: Vec<String> = answers.iter().map(|answer| shown(&answer.text)).collect();
+        assert_eq!(texts, ["ONE", "", "THREE", "NO NEWLINE AT THE END"]);
     }
     assert_eq!(echo(bin, server, &[], Stdio::null()), [], "no lines, no answers");
 }
@@ -201,8 +282,10 @@ pub fn echo_takes_any_amount_of_input(bin: &str, server: &Server) {
     let line = [&letters(8000)[..], b"\n"].concat();
     let answers = echo(bin, server, &[], pipe_with(line.repeat(3000)));
     let expected = letters(8000).to_ascii_uppercase();
-    assert_eq!(answers.len(), 3000);
-    assert!(answers.iter().all(|answer| answer.text == expected));
+    assert_eq!(answers.len(), 3000, "answers");
+    for answer in answers {
+        assert_bytes("the text of an answer", &answer.text, &expected);
+    }
 }
 
 /// `echo` says so when the server leaves before all lines are answered.
@@ -215,7 +298,7 @@ pub fn echo_notices_missing_answers(bin: &str) {
     });
     let args = ["echo", "--port", &fake.port().to_string()];
     let echo = run_with_stdin(bin, &args, pipe_with(b"one\ntwo\n".to_vec()));
-    assert_eq!(echo.status.code(), Some(1), "{echo:#?}");
+    assert_eq!(echo.status.code(), Some(1), "`echo` ended with {echo:?}");
     assert_eq!(echo.stdout, "PROCESS[PID 1]: ONE\n");
     assert_eq!(echo.stderr, "error: connection closed after 1 of 2 answers\n");
 }

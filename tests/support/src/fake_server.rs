@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::tcp::read_some;
-use crate::wire::{PATIENCE, reset_when_closed};
+use crate::wait::limit;
+use crate::wire::reset_when_closed;
 
 /// Plays its part to one client after the other, on a port of its own.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ impl FakeServer {
                 if left.load(Ordering::SeqCst) {
                     break;
                 }
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(limit())).unwrap();
+                stream.set_write_timeout(Some(limit())).unwrap();
                 play(FakeConnection { stream });
             }
         });

@@ -17,6 +17,11 @@ pub const BOUNDARY_SIZES: [usize; 21] = [
     1_048_575, 1_048_576, 1_048_577, 2_097_151, 2_097_152, 2_097_153, 10_000_000,
 ];
 
+/// All of [`BOUNDARY_SIZES`] but 0: an empty file is a case of its own.
+pub fn sizes_from_one_byte_up() -> impl Iterator<Item = usize> {
+    BOUNDARY_SIZES.into_iter().filter(|&size| size > 0)
+}
+
 /// `size` bytes; the same for the same size.
 #[must_use]
 pub fn sample_bytes(size: usize) -> Vec<u8> {
@@ -46,10 +51,8 @@ pub fn sparse(dir: &Path, size: u64) -> PathBuf {
     let path = dir.join(format!("sparse-{size}.bin"));
     let file = File::create(&path).expect("create a sparse file");
     file.set_len(size).expect("set the length of a sparse file");
-    for offset in (0..size).step_by(256 << 20).chain(size.checked_sub(8)) {
-        if offset + 8 <= size {
-            file.write_all_at(&(!offset).to_le_bytes(), offset).expect("mark a sparse file");
-        }
+    for offset in marks(size) {
+        file.write_all_at(&(!offset).to_le_bytes(), offset).expect("mark a sparse file");
     }
     path
 }
@@ -87,6 +90,28 @@ pub fn huge(dir: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
+/// Panics unless `received` has the size and the marks of `expected`, a [`sparse`] file that is
+/// too large to be compared byte by byte.
+#[track_caller]
+pub fn same_marks(expected: &Path, received: &Path) {
+    let [expected, received] = [expected, received]
+        .map(|path| File::open(path).unwrap_or_else(|e| panic!("open {path:?}: {e}")));
+    let size = |file: &File| file.metadata().expect("fstat").len();
+    assert_eq!(size(&received), size(&expected), "the size of the received file");
+    for offset in marks(size(&expected)) {
+        let [mut mark, mut came] = [[0; 8]; 2];
+        expected.read_exact_at(&mut mark, offset).expect("read a mark");
+        received.read_exact_at(&mut came, offset).expect("read the received file");
+        assert!(came == mark, "at byte {offset} there came {came:02x?} and not {mark:02x?}");
+    }
+}
+
+/// Where a [`sparse`] file of `size` bytes isn't zero: 8 bytes at each of these.
+fn marks(size: u64) -> impl Iterator<Item = u64> {
+    let all = (0..size).step_by(256 << 20).chain(size.checked_sub(8));
+    all.filter(move |offset| offset + 8 <= size)
+}
+
 /// Panics unless both files hold the same bytes; says where they first differ.
 #[track_caller]
 pub fn same_bytes(expected: &Path, received: &Path) {
@@ -106,6 +131,7 @@ pub fn same_bytes(expected: &Path, received: &Path) {
 #[derive(Debug)]
 pub struct Comparison {
     expected: File,
+    name: String,
     offset: u64,
     buffer: Vec<u8>,
 }
@@ -114,8 +140,9 @@ impl Comparison {
     /// The stream has to hold what `expected` holds.
     #[track_caller]
     pub fn with(expected: &Path) -> Self {
+        let name = expected.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let expected = File::open(expected).unwrap_or_else(|e| panic!("open {expected:?}: {e}"));
-        Self { expected, offset: 0, buffer: Vec::new() }
+        Self { expected, name, offset: 0, buffer: Vec::new() }
     }
 
     /// The next piece of the stream.
@@ -123,10 +150,17 @@ impl Comparison {
     pub fn piece(&mut self, piece: &[u8]) {
         self.buffer.resize(piece.len(), 0);
         let read = self.expected.read_exact_at(&mut self.buffer, self.offset);
-        assert!(read.is_ok(), "more bytes came than the {} expected", self.size());
+        assert!(read.is_ok(), "{}: more than its {} bytes came", self.name, self.size());
         if self.buffer != piece {
             let at = self.buffer.iter().zip(piece).take_while(|(a, b)| a == b).count();
-            panic!("byte {} differs from the original", self.offset + at as u64);
+            let rest = |bytes: &[u8]| bytes[at..].iter().take(8).copied().collect::<Vec<u8>>();
+            panic!(
+                "{}: from byte {} on there came {:02x?}, but the original has {:02x?}",
+                self.name,
+                self.offset + at as u64,
+                rest(piece),
+                rest(&self.buffer)
+            );
         }
         self.offset += piece.len() as u64;
     }
@@ -134,7 +168,8 @@ impl Comparison {
     /// Nothing follows.
     #[track_caller]
     pub fn end(&self) {
-        assert_eq!(self.offset, self.size(), "bytes came (left), not as many as expected (right)");
+        let (came, size) = (self.offset, self.size());
+        assert!(came == size, "{}: {came} of its {size} bytes came", self.name);
     }
 
     fn size(&self) -> u64 {
@@ -174,8 +209,22 @@ impl Landing {
     /// was put beside the directory either.
     #[track_caller]
     pub fn assert_untouched(&self) {
-        let left = entries(&self.path);
-        assert!(left == [&*self.name], "a transfer that failed left {left:?}");
+        self.assert_untouched_and(|_| false);
+    }
+
+    /// The same, but a file on its way may be left, if it can be told from the file itself: its
+    /// name begins with a dot, or it has more than the file's name.
+    #[track_caller]
+    pub fn assert_untouched_but_for_a_part(&self) {
+        let is_part = |it: &str| it.starts_with('.') || it.len() > self.name.len();
+        self.assert_untouched_and(is_part);
+    }
+
+    #[track_caller]
+    fn assert_untouched_and(&self, is_allowed: impl Fn(&str) -> bool) {
+        let mut left = entries(&self.path);
+        left.retain(|it| !is_allowed(it));
+        assert!(left == [&*self.name], "a transfer that failed left {left:?} in its directory");
         let beside = entries(self.base.path());
         assert!(beside == ["out"], "a transfer got out of its directory: {beside:?}");
         let contents = fs::read(self.path.join(&self.name)).expect("read the old file");

@@ -3,15 +3,17 @@
 //! Each stage's tests call these under a name of their own: a habit is learned in stage 01 and
 //! must not be lost later.
 
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::grading::report;
 use crate::line::LineClient;
 use crate::proc;
 use crate::server::{Finished, LAST_BREATH, Server, ServerCommand, Signal, run};
 use crate::tcp::{self, DEFAULT_PORT, DefaultPort, State};
 use crate::trace::Trace;
-use crate::wait::{LIMIT, poll_until, wait_for, wait_until};
+use crate::wait::{limit, poll_until, wait_for};
 
 /// `demo` succeeds within ten seconds and leaves nobody.
 #[track_caller]
@@ -19,11 +21,11 @@ pub fn demo_succeeds(bin: &str) {
     let start = Instant::now();
     let demo = run(bin, &["demo"]);
     let took = start.elapsed();
-    assert_eq!(demo.status.code(), Some(0), "demo failed: {demo:#?}");
-    assert_eq!(demo.left_running, [], "demo left processes behind: {demo:#?}");
+    assert_eq!(demo.status.code(), Some(0), "`demo` ended with {demo:?}");
+    assert_eq!(demo.left_running, [], "`demo` left processes behind: {demo:?}");
     // With more to do than processors, the clock says little about the demo.
-    let limit = if machine_is_overloaded() { LIMIT } else { Duration::from_secs(10) };
-    assert!(took < limit, "demo took {took:?}");
+    let limit = if machine_is_overloaded() { limit() } else { Duration::from_secs(10) };
+    assert!(took < limit, "`demo` took {took:?}, which is more than {limit:?}");
 }
 
 /// Do more programs want to run than there are processors, on the average of the last minute?
@@ -37,7 +39,7 @@ fn machine_is_overloaded() -> bool {
 #[track_caller]
 pub fn help_mentions(bin: &str, words: &[&str]) {
     let help = run(bin, &["--help"]);
-    assert_eq!(help.status.code(), Some(0), "{help:#?}");
+    assert_eq!(help.status.code(), Some(0), "`--help` ended with {help:?}");
     for word in words {
         assert!(help.stdout.contains(word), "--help doesn't mention {word:?}:\n{}", help.stdout);
     }
@@ -47,7 +49,7 @@ pub fn help_mentions(bin: &str, words: &[&str]) {
 #[track_caller]
 pub fn refuses_usage(bin: &str, args: &[&str]) {
     let refused = run(bin, args);
-    assert_eq!(refused.status.code(), Some(2), "{args:?} must exit with 2: {refused:#?}");
+    assert_eq!(refused.status.code(), Some(2), "{args:?} ended with {refused:?}");
     assert_eq!(refused.stdout, "", "standard output is for machines");
     assert!(!refused.stderr.is_empty(), "{args:?} is refused without a word");
 }
@@ -68,12 +70,12 @@ pub fn refuses_nonsense(bin: &str) {
 #[track_caller]
 pub fn fails_with_one_line(bin: &str, args: &[&str]) -> String {
     let failed = run(bin, args);
-    assert_eq!(failed.status.code(), Some(1), "{args:?} must exit with 1: {failed:#?}");
-    assert_eq!(failed.left_running, [], "it left processes behind: {failed:#?}");
+    assert_eq!(failed.status.code(), Some(1), "{args:?} ended with {failed:?}");
+    assert_eq!(failed.left_running, [], "it left processes behind: {failed:?}");
     assert_eq!(failed.stdout, "", "standard output is for machines");
     match the_error(&failed) {
         Some(message) => message,
-        None => panic!("expected one line `error: …` on standard error: {failed:#?}"),
+        None => panic!("not one line `error: …` on standard error: {failed:?}"),
     }
 }
 
@@ -137,7 +139,7 @@ pub fn restarts_on_the_same_port(bin: &str, args: &[&str]) -> Server {
     let mut client = LineClient::connect(first.addr());
     let closing = |socket: &tcp::Socket| socket.state == State::Closing;
     let is_served = || !tcp::accepted(port).is_empty() || tcp::sockets(port).iter().any(closing);
-    wait_for("the client to be served", LIMIT, is_served);
+    wait_for("the client to be served", limit(), is_served);
     first.stop();
     client.wait_closed();
     drop(client);
@@ -153,11 +155,16 @@ pub fn restarts_on_the_same_port(bin: &str, args: &[&str]) -> Server {
 /// sleep is waited for. In a busy loop it never comes.
 #[track_caller]
 pub fn sleeps_when_idle(server: &Server) {
+    all_sleep(|| [vec![server.pid()], server.workers()].concat());
+}
+
+/// The same for any processes that wait for somebody.
+#[track_caller]
+pub fn all_sleep(family: impl Fn() -> Vec<i32>) {
     const WINDOWS: usize = 8;
     let mut restless = Vec::new();
     for _ in 0..WINDOWS {
-        let family = [vec![server.pid()], server.workers()].concat();
-        let before: Vec<Activity> = family.into_iter().map(Activity::so_far).collect();
+        let before: Vec<Activity> = family().into_iter().map(Activity::so_far).collect();
         thread::sleep(Duration::from_secs(1)); // the window itself: not a wait for anything
         restless = before.iter().map(Activity::since).collect();
         restless.retain(|activity: &Activity| !activity.is_sleep());
@@ -165,16 +172,23 @@ pub fn sleeps_when_idle(server: &Server) {
             return;
         }
     }
-    panic!("with nothing to do, within a second: {restless:?}");
+    let restless: Vec<String> = restless.iter().map(Activity::to_string).collect();
+    panic!("with nothing to do, within a second, {}", restless.join("; "));
 }
 
 /// What a process has done.
-#[derive(Debug)]
 struct Activity {
     pid: i32,
     /// CPU time in units of 10 ms.
     ticks: u64,
     wake_ups: u64,
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, ticks, wake_ups } = self;
+        write!(f, "process {pid} used {} ms of CPU time and woke up {wake_ups} times", ticks * 10)
+    }
 }
 
 impl Activity {
@@ -211,21 +225,40 @@ pub fn closes_on_exec(server: &Server) {
     }
 }
 
+/// The parent and its workers: nobody else belongs to the server. A worker that falls out of its
+/// code into the parent's would fork workers of its own.
+#[track_caller]
+pub fn is_parent_and_workers(server: &Server, workers: usize) {
+    let workers = server.wait_workers(workers);
+    let asleep = || workers.iter().all(|&pid| proc::state(pid) == Some('S'));
+    wait_for("every worker to sleep", limit(), asleep); // whoever falls has fallen by then
+    let mut expected = [vec![server.pid()], workers.clone()].concat();
+    expected.sort_unstable();
+    let session = proc::stat(server.pid()).map_or(0, |stat| stat.session);
+    assert_eq!(proc::session(session), expected, "all processes of the server");
+}
+
 /// The parent ends by `signal`: a second later nobody is left.
 #[track_caller]
 pub fn takes_workers_along(mut server: Server, signal: Signal) {
     server.signal(server.pid(), signal);
-    server.wait_exit(LIMIT);
+    server.wait_exit(limit());
     server.wait_nobody_left(LAST_BREATH);
-    wait_for("all to close their standard streams", LIMIT, || server.streams_closed());
+    wait_for("all to close their standard streams", limit(), || server.streams_closed());
 }
 
 /// The parent holds as many descriptors as `before`: what its clients cost is given back.
 #[track_caller]
 pub fn gives_back_descriptors(pid: i32, before: usize) {
-    wait_until("the descriptors of earlier clients to be closed", LIMIT, || {
-        (proc::fds(pid).len() <= before).then_some(())
-    });
+    let open = || proc::fds(pid);
+    if poll_until(limit(), || (open().len() <= before).then_some(())).is_none() {
+        report("timeout", &limit().as_secs().to_string());
+        let fds = open();
+        let more: Vec<String> =
+            fds.iter().skip(before).map(|(fd, to)| format!("{fd} {to}")).collect();
+        let (count, some) = (fds.len(), more[..more.len().min(3)].join(", "));
+        panic!("process {pid} had {before} descriptors open; it has {count} now, like {some}");
+    }
 }
 
 /// Everything in square brackets on standard error names the parent or one of `workers` rightly.
@@ -240,7 +273,8 @@ pub fn narrates_who_speaks(server: &Server, workers: &[i32]) {
             let number = number.and_then(|rest| rest.strip_prefix("[worker "));
             number.is_some_and(|number| number.parse::<usize>().is_ok_and(|n| n < workers.len()))
         };
-        assert!(is_parent || workers.iter().any(is_worker), "who speaks here? {line:?}");
+        let known = is_parent || workers.iter().any(is_worker);
+        assert!(known, "names neither the parent nor a worker with its pid: {line:?}");
     }
 }
 
@@ -249,7 +283,7 @@ pub fn narrates_who_speaks(server: &Server, workers: &[i32]) {
 #[track_caller]
 pub fn narrates_in_whole_lines(server: &Server, trace: &Trace) {
     let narration = server.narration();
-    wait_for("everybody to sleep, with all writes on record", LIMIT, || {
+    wait_for("everybody to sleep, with all writes on record", limit(), || {
         let family = [vec![server.pid()], server.workers()].concat();
         family.into_iter().all(|pid| proc::state(pid) == Some('S'))
     });
@@ -271,7 +305,7 @@ pub fn narrates_in_whole_lines(server: &Server, trace: &Trace) {
 /// Right after the start, standard error says what to type in the second terminal.
 #[track_caller]
 pub fn says_what_to_type(server: &Server, command: &str) {
-    wait_for("a line with the client's command and the port", LIMIT, || {
+    wait_for("a line with the client's command and the port", limit(), || {
         let narration = server.narration();
         let port = server.port().to_string();
         narration.lines().any(|line| line.contains(command) && line.contains(&port))
@@ -281,6 +315,6 @@ pub fn says_what_to_type(server: &Server, command: &str) {
 /// So far the server has said nothing but its first line.
 #[track_caller]
 pub fn has_been_quiet(server: &Server) {
-    assert_eq!(server.narration(), "", "standard error with --quiet");
+    assert_eq!(server.narration(), "", "standard error, with --quiet");
     assert_eq!(server.output(), format!("{}\n", server.first_line()), "standard output");
 }

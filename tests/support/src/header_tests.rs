@@ -24,21 +24,23 @@ macro_rules! header_tests {
     ($stage:expr) => {
         $crate::tests! {
             // What is on the wire.
-            every_size_is_sent_byte_for_byte => serving::sends_every_size($stage);
+            every_size_from_one_byte_up_is_sent => header_habits::sends_every_size($stage);
+            empty_file_is_sent => header_habits::sends_an_empty_file($stage);
             header_and_file_are_all_that_is_sent =>
                 header_habits::sends_header_file_and_nothing_else($stage);
-            header_leaves_with_the_first_bytes =>
-                evidence::the_header_leaves_with_the_first_bytes($stage);
+            header_and_data_leave_together => costs::header_and_data_leave_together($stage);
             name_on_the_wire_has_no_directory =>
                 serving::sends_the_name_without_its_directory($stage);
             server_sends_its_own_executable_by_default =>
                 serving::sends_its_own_executable_by_default($stage);
 
             // A client that means well.
-            get_receives_every_size_and_shows_progress =>
-                header_habits::gets_every_size_and_shows_progress($stage);
+            get_receives_every_size_from_one_byte_up => header_habits::gets_every_size($stage);
+            get_receives_an_empty_file => header_habits::gets_an_empty_file($stage);
+            get_shows_its_progress_to_the_end => header_habits::shows_progress($stage);
             every_legal_name_survives_the_trip => receiving::takes_every_legal_name($stage);
             old_file_is_replaced_as_a_whole => receiving::replaces_an_old_file_as_a_whole($stage);
+            link_of_that_name_is_not_followed => receiving::replaces_a_link($stage);
             get_works_over_ipv6 => receiving::gets_over_ipv6($stage);
 
             // Many clients.
@@ -46,6 +48,8 @@ macro_rules! header_tests {
                 serving::serves_as_many_at_once_as_it_has_workers($stage);
             nobody_is_dropped_when_all_workers_are_busy =>
                 serving::drops_nobody_when_all_workers_are_busy($stage);
+            no_more_clients_than_workers_are_served_at_once =>
+                serving::serves_no_more_at_once_than_it_has_workers($stage);
             many_clients_at_once_get_the_whole_file => receiving::many_at_once_get_the_file($stage);
             three_hundred_clients_leave_no_descriptor_behind =>
                 serving::leaves_no_descriptor_behind($stage);
@@ -71,6 +75,7 @@ macro_rules! header_tests {
                 header_habits::get_reports_a_killed_worker($stage);
 
             // A file that changes.
+            size_and_contents_come_from_the_same_file => serving::looks_at_its_file_once($stage);
             replaced_file_is_seen => serving::sees_a_replaced_file($stage);
             file_that_is_replaced_midway_is_sent_to_its_end =>
                 header_habits::goes_on_with_a_file_that_is_replaced($stage);
@@ -83,6 +88,7 @@ macro_rules! header_tests {
 
             // A server that can't be trusted.
             client_refuses_names_that_are_paths => receiving::refuses_hostile_names($stage);
+            client_names_what_it_refuses => header_habits::names_what_it_refuses($stage);
             client_refuses_impossible_name_lengths =>
                 receiving::refuses_impossible_name_lengths($stage);
             client_refuses_a_negative_size => header_habits::refuses_a_negative_size($stage);
@@ -109,22 +115,26 @@ macro_rules! header_tests {
             memory_of_a_worker_is_bounded => serving::worker_memory_is_bounded($stage);
             memory_of_the_client_is_bounded => receiving::client_memory_is_bounded($stage);
             idle_server_sleeps => header_habits::sleeps_when_idle($stage);
+            worker_sleeps_while_its_client_does_not_read => costs::waiting_worker_sleeps($stage);
+            get_sleeps_while_nothing_comes => costs::waiting_get_sleeps($stage);
+            server_never_sleeps_while_it_has_something_to_send =>
+                costs::sends_without_a_sleep($stage);
 
             // The command line.
             file_has_to_be_a_regular_file => serving::refuses_to_serve_what_is_no_file($stage);
             file_has_to_be_readable => serving::refuses_to_serve_an_unreadable_file($stage);
             out_has_to_be_a_directory => receiving::reports_a_bad_out($stage);
             closed_port_is_an_error => receiving::reports_a_closed_port($stage);
-            port_in_use_is_an_error => habits::reports_port_in_use($stage.bin);
+            port_in_use_is_an_error => habits::reports_port_in_use($stage.bin());
             server_restarts_on_its_port_at_once => header_habits::restarts_on_its_port($stage);
-            unknown_host_is_an_error => habits::reports_unknown_host($stage.bin);
+            unknown_host_is_an_error => habits::reports_unknown_host($stage.bin());
             nonsense_on_the_command_line_is_refused => header_habits::refuses_nonsense($stage);
             server_says_what_to_type_and_who_speaks =>
                 header_habits::says_what_to_type_and_who_speaks($stage);
             quiet_server_says_nothing => serving::says_nothing_when_quiet($stage);
             descriptors_are_close_on_exec => header_habits::closes_on_exec($stage);
             workers_go_with_their_parent => header_habits::workers_go_with_their_parent($stage);
-            demo_succeeds_and_leaves_nobody => habits::demo_succeeds($stage.bin);
+            demo_succeeds_and_leaves_nobody => habits::demo_succeeds($stage.bin());
         }
 
         #[test]
@@ -138,6 +148,20 @@ macro_rules! header_tests {
         fn file_over_4_gib_is_sent_whole() {
             let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
             $crate::header_habits::sends_more_than_4_gib($stage, dir);
+        }
+    };
+}
+
+/// The tests that stages 07 and 08 have in common beyond those.
+#[macro_export]
+macro_rules! splice_tests {
+    ($stage:expr) => {
+        $crate::tests! {
+            server_splices_the_file => evidence::server_splices_the_file($stage);
+            get_splices_the_file => evidence::client_splices_the_file($stage);
+            pipe_is_large_where_the_system_allows => evidence::pipe_is_large($stage);
+            server_gets_by_with_small_pipes => pipes::server_gets_by_with_small_ones($stage);
+            get_gets_by_with_small_pipes => pipes::client_gets_by_with_small_ones($stage);
         }
     };
 }

@@ -1,7 +1,9 @@
 //! A client that talks in lines (stages 01 to 03).
 //!
-//! Every wait ends at the deadline with a message that says what was waited for.
+//! Every wait ends at the deadline with a message that says what was waited for, and what came
+//! instead.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,11 +11,12 @@ use std::time::{Duration, Instant};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::grading::report;
 use crate::tcp::read_some;
-use crate::wait::LIMIT;
+use crate::wait::limit;
 
 /// What a worker answers to a line: `PROCESS[PID 1234]: HELLO`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The pid it names.
     pub pid: i32,
@@ -33,10 +36,47 @@ impl Answer {
     }
 }
 
+impl fmt::Debug for Answer {
+    /// As it was on the wire.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PROCESS[PID {}]: {}", self.pid, shown(&self.text))
+    }
+}
+
+/// Bytes for a message: what isn't plain text is escaped, what is long is cut.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> String {
+    const LONGEST: usize = 120;
+    let start = bytes[..bytes.len().min(LONGEST)].escape_ascii();
+    match bytes.len() {
+        0..=LONGEST => start.to_string(),
+        length => format!("{start}… ({length} bytes)"),
+    }
+}
+
+/// The same bytes? If not, the message shows both from where they differ.
+///
+/// # Panics
+/// When they differ.
+#[track_caller]
+pub fn assert_bytes(what: &str, actual: &[u8], expected: &[u8]) {
+    let same = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    if actual != expected {
+        // A few bytes that are right show where one is.
+        let from = if same < 40 { 0 } else { same - 20 };
+        let cut = if from == 0 { String::new() } else { format!(", from byte {from} on") };
+        let (came, wanted) = (shown(&actual[from..]), shown(&expected[from..]));
+        assert!(came == wanted, "{what}{cut}: \"{came}\" instead of \"{wanted}\"");
+        panic!("{what}: {} bytes instead of {}", actual.len(), expected.len());
+    }
+}
+
 /// A connection to a server.
 pub struct LineClient {
     stream: TcpStream,
     received: Vec<u8>,
+    /// How many lines were taken out of `received`.
+    lines: usize,
 }
 
 impl LineClient {
@@ -47,16 +87,16 @@ impl LineClient {
     #[track_caller]
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        match TcpStream::connect_timeout(&address, LIMIT) {
+        match TcpStream::connect_timeout(&address, limit()) {
             Ok(stream) => Self::new(stream),
-            Err(error) => panic!("connect {address}: {error}"),
+            Err(error) => panic!("a client can't connect to {address}: {error}"),
         }
     }
 
     fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_write_timeout(Some(LIMIT)).unwrap();
-        Self { stream, received: Vec::new() }
+        stream.set_write_timeout(Some(limit())).unwrap();
+        Self { stream, received: Vec::new(), lines: 0 }
     }
 
     /// The connection itself, for what this client can't do.
@@ -70,7 +110,7 @@ impl LineClient {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         if let Err(error) = self.stream.write_all(bytes) {
-            panic!("send {} bytes: {error}", bytes.len());
+            panic!("{} while {} bytes were sent", in_words(&error), bytes.len());
         }
     }
 
@@ -85,10 +125,10 @@ impl LineClient {
                 Ok(length) => sent += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => break,
-                Err(error) => panic!("send, after {sent} bytes: {error}"),
+                Err(error) => panic!("{} after {sent} bytes were sent", in_words(&error)),
             }
         }
-        self.stream.set_write_timeout(Some(LIMIT)).unwrap();
+        self.stream.set_write_timeout(Some(limit())).unwrap();
         sent
     }
 
@@ -98,7 +138,7 @@ impl LineClient {
     /// When the connection ends before it is complete, or at the deadline.
     #[track_caller]
     pub fn read_line(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + limit();
         let mut searched = 0;
         loop {
             let newline = self.received[searched..].iter().position(|&byte| byte == b'\n');
@@ -106,13 +146,14 @@ impl LineClient {
                 let rest = self.received.split_off(searched + offset + 1);
                 let mut line = std::mem::replace(&mut self.received, rest);
                 line.pop();
+                self.lines += 1;
                 return line;
             }
             searched = self.received.len();
             match self.receive(deadline) {
                 Ok(0) => panic!("the connection ended {}", self.instead_of("a line")),
                 Ok(_) => {}
-                Err(error) => panic!("{error} {}", self.instead_of("a line")),
+                Err(error) => self.give_up(&error, "a line"),
             }
         }
     }
@@ -123,17 +164,24 @@ impl LineClient {
         let line = self.read_line();
         match Answer::parse(&line) {
             Some(answer) => answer,
-            None => {
-                panic!("expected `PROCESS[PID n]: …`, got {:?}", String::from_utf8_lossy(&line))
-            }
+            None => panic!("a line that is no answer `PROCESS[PID n]: …` came: {}", shown(&line)),
         }
     }
 
-    /// Sends a line (the newline is added) and reads its answer.
+    /// The next line, which has to be an answer with this text. Returns the pid it names.
     #[track_caller]
-    pub fn ask(&mut self, line: &str) -> Answer {
+    pub fn expect(&mut self, text: impl AsRef<[u8]>) -> i32 {
+        let answer = self.answer();
+        assert_bytes("the text of the answer", &answer.text, text.as_ref());
+        answer.pid
+    }
+
+    /// Sends a line (the newline is added), whose answer has to be the line in capitals. Returns
+    /// the pid that answered.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> i32 {
         self.send(format!("{line}\n"));
-        self.answer()
+        self.expect(line.to_ascii_uppercase())
     }
 
     /// Says that nothing more will be sent. Answers can still be read.
@@ -150,27 +198,41 @@ impl LineClient {
     /// When the end hasn't come by the deadline, or comes with a reset.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + limit();
         loop {
             match self.receive(deadline) {
                 Ok(0) => return std::mem::take(&mut self.received),
                 Ok(_) => {}
-                Err(error) => panic!("{error} {}", self.instead_of("the end")),
+                Err(error) => self.give_up(&error, "the end of the connection"),
             }
         }
+    }
+
+    /// The connection ends here, in good order, and nothing comes before its end.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        let rest = self.read_to_end();
+        assert!(rest.is_empty(), "{} came before the end of the connection", shown(&rest));
+    }
+
+    /// The server's end of the connection goes, orderly or by a reset, and nothing comes before.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        let rest = self.wait_closed();
+        assert!(rest.is_empty(), "{} came before the end of the connection", shown(&rest));
     }
 
     /// Waits until the server's end of the connection is gone, orderly or by a reset. Returns
     /// what came before.
     #[track_caller]
     pub fn wait_closed(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + limit();
         loop {
             match self.receive(deadline) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-                Err(error) => panic!("{error} {}", self.instead_of("the end")),
+                Err(error) => self.give_up(&error, "the end of the connection"),
             }
         }
         std::mem::take(&mut self.received)
@@ -184,7 +246,7 @@ impl LineClient {
             Ok(0) => panic!("the connection ended instead of silence"),
             Ok(_) => panic!("something came {}", self.instead_of("silence")),
             Err(error) if is_timeout(&error) => {}
-            Err(error) => panic!("{error} instead of silence"),
+            Err(error) => panic!("{} instead of silence", in_words(&error)),
         }
     }
 
@@ -210,10 +272,37 @@ impl LineClient {
         Ok(length)
     }
 
+    #[track_caller]
+    fn give_up(&self, error: &io::Error, wanted: &str) -> ! {
+        if is_timeout(error) {
+            report("timeout", &limit().as_secs().to_string());
+            let came = self.came();
+            panic!("waited {:?} in vain for {wanted} from the server; {came}", limit());
+        }
+        panic!("{} {}", in_words(error), self.instead_of(wanted));
+    }
+
     fn instead_of(&self, wanted: &str) -> String {
-        let shown = &self.received[..self.received.len().min(200)];
-        let (bytes, shown) = (self.received.len(), String::from_utf8_lossy(shown));
-        format!("instead of {wanted}, after {bytes} unread bytes: {shown:?}")
+        format!("instead of {wanted}; {}", self.came())
+    }
+
+    fn came(&self) -> String {
+        match (&self.received[..], self.lines) {
+            ([], 0) => "nothing had come".to_owned(),
+            ([], 1) => "nothing had come after the first line".to_owned(),
+            ([], lines) => format!("nothing had come after {lines} lines"),
+            (received, _) => format!("what had come: {}", shown(received)),
+        }
+    }
+}
+
+/// What became of the connection.
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
+        io::ErrorKind::BrokenPipe => "the server had closed the connection".to_owned(),
+        _ if is_timeout(error) => format!("nobody took any more for {:?}", limit()),
+        _ => error.to_string(),
     }
 }
 
@@ -223,7 +312,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Answer;
+    use super::{Answer, assert_bytes, shown};
 
     #[test]
     fn an_answer_is_a_pid_and_a_text() {
@@ -238,5 +327,19 @@ mod tests {
         for line in lines {
             assert_eq!(Answer::parse(line.as_bytes()), None, "{line:?}");
         }
+    }
+    #[test]
+    fn bytes_are_shown_as_text_and_not_at_any_length() {
+        assert_eq!(shown(b"a\xffb\n"), "a\\xffb\\n");
+        let long = shown(&[b'a'; 8192]);
+        assert!(long.ends_with("a… (8192 bytes)") && long.len() < 200, "{long}");
+    }
+
+    #[test]
+    #[should_panic(expected = "the line, from byte 80 on")]
+    fn a_difference_is_shown_where_it_is() {
+        let (right, mut wrong) = ([b'a'; 200], [b'a'; 200]);
+        wrong[100] = b'b';
+        assert_bytes("the line", &wrong, &right);
     }
 }

@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use nix::libc;
+
 /// What `/proc/PID/stat` says.
 pub struct Stat {
     /// `R` running, `S` asleep, `D` waiting for a disk, `T` stopped, `Z` zombie.
@@ -115,6 +117,35 @@ pub fn holds_socket(pid: i32, inode: u64) -> bool {
     fds(pid).iter().any(|(_, target)| *target == socket)
 }
 
+/// Every socket a process has open, such as `socket:[4711]`: one open end of a connection or of a
+/// socketpair. Two processes that hold the same one share that end.
+#[must_use]
+pub fn sockets(pid: i32) -> Vec<String> {
+    let targets = fds(pid).into_iter().map(|(_, target)| target);
+    targets.filter(|target| target.starts_with("socket:")).collect()
+}
+
+/// Lets a process open nothing more (`RLIMIT_NOFILE`): the number of every new descriptor would
+/// have to be below `limit`. Returns the limit it had; `None` when it is gone.
+pub fn limit_descriptors(pid: i32, limit: u64) -> Option<u64> {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `old` is a valid place for the answer; nothing is changed by a null pointer.
+    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) };
+    let new = libc::rlimit { rlim_cur: limit, rlim_max: old.rlim_max };
+    // SAFETY: `new` is valid and only read; the old limit isn't asked for.
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut()) };
+    ((read, set) == (0, 0)).then_some(old.rlim_cur)
+}
+
+/// The number that the next descriptor of a process will get: the lowest that is free.
+#[must_use]
+pub fn next_fd(pid: i32) -> u64 {
+    let taken: Vec<i32> = fds(pid).into_iter().map(|(number, _)| number).collect();
+    let next = (0..).find(|number| !taken.contains(number));
+    u64::try_from(next.unwrap_or_default()).unwrap_or_default()
+}
+
 /// The CPU time a process has used so far, in ticks of 10 ms; 0 when it is gone.
 #[must_use]
 pub fn cpu_ticks(pid: i32) -> u64 {
@@ -160,11 +191,10 @@ fn kib(pid: i32, field: &str) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// One line about a process, for messages.
+/// A few words about a process, for messages: `1234 (sleeping)`.
 #[must_use]
 pub fn describe(pid: i32) -> String {
-    let name = status_field(pid, "Name").unwrap_or_default();
-    let parent = status_field(pid, "PPid").unwrap_or_default();
     let state = status_field(pid, "State").unwrap_or_else(|| "gone".to_owned());
-    format!("pid {pid} ({name}), state {state}, child of {parent}")
+    let words = state.split_once(' ').map_or(&*state, |(_, words)| words); // `S (sleeping)`
+    format!("{pid} ({})", words.trim_matches(['(', ')']))
 }

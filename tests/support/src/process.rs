@@ -4,10 +4,11 @@
 //! fork and whoever adopts them. This process makes itself the adopter of their orphans
 //! (`PR_SET_CHILD_SUBREAPER`), so that it can reap them too.
 
+use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, Once, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use nix::sys::signal::{self, SigHandler, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, setsid};
 
+use crate::grading::report;
 use crate::proc;
-use crate::wait::{LIMIT, poll_until};
+use crate::wait::{limit, poll_until};
 
 /// How long the rest of a family may take to end after its parent has ended.
 pub const LAST_BREATH: Duration = Duration::from_secs(1);
@@ -51,6 +53,7 @@ impl Process {
         // SAFETY: between fork and exec only async-signal-safe calls are allowed, for another
         // thread may hold a lock. `prepare` makes plain system calls and nothing else.
         unsafe { command.pre_exec(prepare) };
+        report("ran", &format!("{command:?}"));
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -58,6 +61,7 @@ impl Process {
         };
         let stdout = Stream::collect(child.stdout.take().expect("stdout is a pipe"));
         let stderr = Stream::collect(child.stderr.take().expect("stderr is a pipe"));
+        SAID.lock().unwrap().push(Arc::downgrade(&stderr.bytes));
         Self { child, command: format!("{command:?}"), stdout, stderr }
     }
 
@@ -86,7 +90,7 @@ impl Process {
             }
             family.is_empty().then_some(())
         };
-        let _ = poll_until(LIMIT, || nobody_left(self));
+        let _ = poll_until(limit(), || nobody_left(self));
         self.family()
     }
 
@@ -108,16 +112,23 @@ impl Process {
     /// Waits for its end and collects what it said. Ends by force whom it has left behind.
     #[track_caller]
     pub(crate) fn finish(&mut self) -> Finished {
-        let status = poll_until(LIMIT, || self.ended());
+        self.finish_within(limit())
+    }
+
+    /// The same for a program that takes its time.
+    #[track_caller]
+    pub(crate) fn finish_within(&mut self, limit: Duration) -> Finished {
+        let status = poll_until(limit, || self.ended());
         let left_running = match status {
             Some(_) => self.wait_family(LAST_BREATH),
             None => Vec::new(),
         };
         self.kill_family();
         let closed = |stream: &Stream| stream.at_end().then_some(());
-        let _ = poll_until(LIMIT, || closed(&self.stdout).and(closed(&self.stderr)));
+        let _ = poll_until(limit, || closed(&self.stdout).and(closed(&self.stderr)));
         let Some(status) = status else {
-            panic!("did not end within {LIMIT:?}: {}", self.transcript());
+            report("timeout", &limit.as_secs().to_string());
+            panic!("did not end within {limit:?}: {}", self.transcript());
         };
         Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text(), left_running }
     }
@@ -151,9 +162,49 @@ fn forget_inherited_state() {
     }
 }
 
+type Bytes = Arc<Mutex<Vec<u8>>>;
+
+/// The standard errors of the programs that this test has started.
+static SAID: Mutex<Vec<Weak<Mutex<Vec<u8>>>>> = Mutex::new(Vec::new());
+
+/// The lines in which the programs under test have complained so far: `error: …`, with what was
+/// told just before, and panics with the line after, which says why.
+pub(crate) fn complaints() -> Vec<String> {
+    let mut complaints = Vec::new();
+    for bytes in SAID.lock().unwrap().iter().filter_map(Weak::upgrade) {
+        let text = String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+        let mut lines = text.lines();
+        let mut told = None;
+        while let Some(line) = lines.next() {
+            if line.starts_with("error: ") {
+                complaints.extend(told.take());
+                complaints.push(line.to_owned());
+            } else if line.contains(" panicked at ") {
+                complaints.push(format!("{line} {}", lines.next().unwrap_or_default()));
+            }
+            told = line.starts_with('[').then(|| line.to_owned());
+        }
+    }
+    complaints
+}
+
+/// What the server has told of its doings last: where a client waits in vain, it says why.
+pub(crate) fn last_words() -> Vec<String> {
+    const LAST: usize = 3;
+    let told = |bytes: Bytes| -> Vec<String> {
+        let text = String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+        text.lines().filter(|line| line.starts_with('[')).map(str::to_owned).collect()
+    };
+    let said = SAID.lock().unwrap();
+    // The server is started before its clients.
+    let mut words = said.iter().filter_map(Weak::upgrade).map(told).find(|it| !it.is_empty());
+    let words = words.get_or_insert_default();
+    words.split_off(words.len().saturating_sub(LAST))
+}
+
 /// An output stream, drained by a thread, so that the program never waits for its reader.
 pub(crate) struct Stream {
-    bytes: Arc<Mutex<Vec<u8>>>,
+    bytes: Bytes,
     reader: JoinHandle<()>,
 }
 
@@ -191,7 +242,6 @@ impl Stream {
 }
 
 /// What remains of a program that ran to its end.
-#[derive(Debug)]
 pub struct Finished {
     /// How it ended.
     pub status: ExitStatus,
@@ -203,10 +253,37 @@ pub struct Finished {
     pub left_running: Vec<i32>,
 }
 
+/// As a person wants to read it: `exit status: 1`, then what it said, line by line.
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr, left_running } = self;
+        write!(f, "{status}")?;
+        for (name, said) in [("output", stdout), ("error", stderr)] {
+            match said.as_str() {
+                "" => write!(f, "\nnothing on standard {name}")?,
+                text => write!(f, "\non standard {name}:\n{}", indented(text))?,
+            }
+        }
+        if left_running.is_empty() { Ok(()) } else { write!(f, "\nleft running: {left_running:?}") }
+    }
+}
+
+/// Control characters are escaped: nobody knows what a program under test prints.
+fn indented(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '\n' => "\n  ".to_owned(),
+        _ if letter.is_control() => letter.escape_default().to_string(),
+        _ => letter.to_string(),
+    };
+    text.trim_end_matches('\n')
+        .chars()
+        .fold("  ".to_owned(), |said, letter| said + &escaped(letter))
+}
+
 /// Runs a program to its end: a client, a demo, a server that can't start.
 ///
 /// # Panics
-/// When it hasn't ended by the deadline ([`LIMIT`]).
+/// When it hasn't ended by the deadline ([`limit`]).
 #[track_caller]
 #[must_use]
 pub fn run(bin: &str, args: &[&str]) -> Finished {

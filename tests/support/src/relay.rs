@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::fake_server::FakeServer;
 use crate::tcp::read_some;
-use crate::wire::PATIENCE;
+use crate::wait::limit;
 
 /// Stands in for the server at `address`: passes on the first `count` bytes it sends, calls
 /// `interfere`, and passes on the rest. Each client has a connection of its own to the server.
@@ -23,7 +23,7 @@ pub fn relay(
 ) -> FakeServer {
     FakeServer::start(move |mut client| {
         let mut server = TcpStream::connect(address).expect("connect to the server");
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        server.set_read_timeout(Some(limit())).unwrap();
         let mut buffer = vec![0; count.max(256 << 10)];
         server.read_exact(&mut buffer[..count]).expect("the first bytes from the server");
         client.send(&buffer[..count]);

@@ -19,10 +19,11 @@ use std::time::Duration;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::grading::report;
 use crate::proc;
 use crate::process::Process;
 use crate::tcp;
-use crate::wait::{LIMIT, poll_until, wait_for, wait_until};
+use crate::wait::{limit, poll_until, wait_for, wait_until};
 
 pub use crate::process::{Finished, LAST_BREATH, pipe_with, run, run_with_stdin};
 pub use nix::sys::signal::Signal;
@@ -34,6 +35,7 @@ pub struct ServerCommand {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     directory: Option<String>,
+    prepare: Option<fn(&mut Command)>,
 }
 
 impl ServerCommand {
@@ -41,7 +43,8 @@ impl ServerCommand {
     #[must_use]
     pub fn new(bin: &str) -> Self {
         let (wrapper, args, environment) = (Vec::new(), Vec::new(), Vec::new());
-        Self { bin: bin.to_owned(), wrapper, args, environment, directory: None }
+        let (directory, prepare) = (None, None);
+        Self { bin: bin.to_owned(), wrapper, args, environment, directory, prepare }
     }
 
     /// Adds arguments.
@@ -72,6 +75,13 @@ impl ServerCommand {
         self
     }
 
+    /// Has `prepare` change the command before it is started.
+    #[must_use]
+    pub fn prepare(mut self, prepare: fn(&mut Command)) -> Self {
+        self.prepare = Some(prepare);
+        self
+    }
+
     /// Starts the server and waits for the first line of its standard output. If the arguments
     /// name no port it takes a free one.
     ///
@@ -93,6 +103,9 @@ impl ServerCommand {
         command.args(words).args(&self.args).envs(self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
+        }
+        if let Some(prepare) = self.prepare {
+            prepare(&mut command);
         }
         Server::wait_listening(Process::start(&mut command), &self.bin)
     }
@@ -119,20 +132,22 @@ impl Server {
 
     #[track_caller]
     fn wait_listening(mut process: Process, bin: &str) -> Self {
-        let first_line = poll_until(LIMIT, || {
+        let first_line = poll_until(limit(), || {
             let output = process.stdout.text();
             match output.split_once('\n') {
                 Some((line, _)) => Some(line.to_owned()),
                 None => process.ended().is_some().then(|| output.clone()),
             }
         });
+        if first_line.is_none() {
+            report("timeout", &limit().as_secs().to_string());
+        }
         let first_line = first_line.unwrap_or_default();
         let address = first_line
             .strip_prefix("listening on ")
             .and_then(|rest| rest.split(' ').next()?.parse().ok());
         let Some(address) = address else {
-            process.kill_family();
-            panic!("expected `listening on ADDRESS with …` first, from {}", process.transcript());
+            never_listened(process);
         };
         let pid = pid_of_server(&process, bin);
         Self { process, pid, first_line, address }
@@ -178,7 +193,7 @@ impl Server {
     #[track_caller]
     pub fn wait_narration(&self, needle: &str) {
         let what = format!("{needle:?} on standard error");
-        wait_until(&what, LIMIT, || self.narration().contains(needle).then_some(()));
+        wait_until(&what, limit(), || self.narration().contains(needle).then_some(()));
     }
 
     /// The living workers: the children of the parent that aren't zombies, in order of pid.
@@ -192,10 +207,13 @@ impl Server {
     /// Waits until exactly `count` workers live and no zombie is among them.
     #[track_caller]
     pub fn wait_workers(&self, count: usize) -> Vec<i32> {
-        wait_until(&format!("{count} workers and no zombie"), LIMIT, || {
+        let settled = || {
             let children = proc::children(self.pid);
             let settled = children.len() == count && children.iter().all(|&pid| proc::alive(pid));
             settled.then_some(children)
+        };
+        poll_until(limit(), settled).unwrap_or_else(|| {
+            self.give_up(&format!("exactly {count} children of the parent, none a zombie"))
         })
     }
 
@@ -203,7 +221,21 @@ impl Server {
     #[track_caller]
     pub fn wait_reaped(&self, worker: i32) {
         let what = format!("the parent to reap worker {worker}");
-        wait_until(&what, LIMIT, || (!proc::exists(worker)).then_some(()));
+        if poll_until(limit(), || (!proc::exists(worker)).then_some(())).is_none() {
+            self.give_up(&what);
+        }
+    }
+
+    /// Says what was waited for, and what there is instead.
+    #[track_caller]
+    fn give_up(&self, what: &str) -> ! {
+        report("timeout", &limit().as_secs().to_string());
+        let children = match describe_all(&proc::children(self.pid)) {
+            none if none.is_empty() => "has no children".to_owned(),
+            children => format!("has the children {children}"),
+        };
+        let parent = proc::describe(self.pid);
+        panic!("waited {:?} in vain for {what}; the parent, {parent}, {children}", limit());
     }
 
     /// Waits until `count` connections are accepted, all they have sent is read, and the parent
@@ -211,7 +243,7 @@ impl Server {
     #[track_caller]
     pub fn wait_all_read(&self, count: usize) {
         tcp::wait_all_read(self.port(), count);
-        wait_for("the parent to sleep again", LIMIT, || proc::state(self.pid) == Some('S'));
+        wait_for("the parent to sleep again", limit(), || proc::state(self.pid) == Some('S'));
     }
 
     /// Sends a signal to the parent, to one of its workers, or with a negative pid to a group.
@@ -231,7 +263,7 @@ impl Server {
     pub fn freeze(&self, pid: i32) {
         self.signal(pid, Signal::SIGSTOP);
         let what = format!("process {pid} to stand still");
-        wait_until(&what, LIMIT, || (proc::state(pid) == Some('T')).then_some(()));
+        wait_until(&what, limit(), || (proc::state(pid) == Some('T')).then_some(()));
     }
 
     /// Waits for the end of the server's parent process.
@@ -243,8 +275,12 @@ impl Server {
     /// Waits for the end of the parent and of all who descend from it, without any help.
     #[track_caller]
     pub fn wait_nobody_left(&mut self, limit: Duration) {
-        let left = self.process.wait_family(limit);
-        assert!(left.is_empty(), "still there after {limit:?}: {}", describe_all(&left));
+        let mut left = self.process.wait_family(limit);
+        if left.len() > 1 && self.pid != self.process.pid() {
+            left.retain(|&pid| pid != self.process.pid()); // strace, which ends after them
+        }
+        let count = left.len();
+        assert!(left.is_empty(), "{count} still there after {limit:?}: {}", describe_all(&left));
     }
 
     /// Has everybody closed standard output and error? A process that is left keeps them open.
@@ -271,6 +307,24 @@ impl Server {
     }
 }
 
+/// Says why there is no `listening on ADDRESS with …`.
+#[track_caller]
+fn never_listened(mut process: Process) -> ! {
+    let what = "a first line `listening on ADDRESS with …`";
+    let ending = match process.ended() {
+        Some(status) => format!("the server ended ({status}) without {what}"),
+        None if process.stdout.text().is_empty() => {
+            report("timeout", &limit().as_secs().to_string());
+            format!("waited {:?} in vain for {what}", limit())
+        }
+        None => format!("the server runs without {what}"),
+    };
+    process.kill_family();
+    let _ = poll_until(limit(), || process.stderr.at_end().then_some(()));
+    let (output, error) = (process.stdout.text(), process.stderr.text());
+    panic!("{ending}; on standard output: {output:?}; on standard error: {}", error.trim_end());
+}
+
 /// Sends a signal to a process, or with a negative pid to a group.
 #[track_caller]
 pub fn send_signal(pid: i32, signal: Signal) {
@@ -289,8 +343,12 @@ impl Drop for Server {
 }
 
 fn describe_all(pids: &[i32]) -> String {
-    let lines: Vec<String> = pids.iter().map(|&pid| proc::describe(pid)).collect();
-    lines.join("; ")
+    const MOST: usize = 8;
+    let mut shown: Vec<String> = pids.iter().map(|&pid| proc::describe(pid)).take(MOST).collect();
+    if pids.len() > MOST {
+        shown.push(format!("… ({} in all)", pids.len()));
+    }
+    shown.join(", ")
 }
 
 /// The server among the processes of its session: it runs `bin`, its parent doesn't.

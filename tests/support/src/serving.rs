@@ -6,19 +6,22 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags};
 use tempfile::TempDir;
 
-use crate::files::{BOUNDARY_SIZES, Comparison, sample, sparse};
+use crate::files::{Comparison, sample, sample_bytes, sizes_from_one_byte_up, sparse};
 use crate::habits::fails_with_one_line;
 use crate::not_checked;
 use crate::proc;
 use crate::server::{Server, ServerCommand};
-use crate::stage::{Stage, text};
-use crate::wait::{LIMIT, wait_for};
-use crate::wire::{Format, LONGEST_SENT_CHUNK, RawClient, Transfer};
+use crate::stage::{Stage, assert_gets_the_rest, text};
+use crate::wait::{limit, wait_for};
+use crate::wire::{Format, LONGEST_SENT_CHUNK, RawClient, Shown, Transfer, assert_stream, whole};
 use crate::{tcp, trace};
 
 /// A file that can't hide in the kernel's buffers (up to 4 MiB at the sender and some 32 MiB at
@@ -37,20 +40,34 @@ pub const WRITING: &str = "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg
 /// So many calls a program may make for other reasons than a chunk: to start, to talk.
 pub const FEW: usize = 100;
 
-/// Some clients get a whole file each, one after the other, whatever its size. Returns what came.
+/// Some clients get a whole file each, one after the other, whatever its size.
 #[track_caller]
-pub fn sends_every_size(stage: Stage) -> Vec<Transfer> {
+pub fn sends_every_size(stage: Stage) {
     let dir = TempDir::new().unwrap();
-    let sends = |size| {
+    for size in sizes_from_one_byte_up() {
         let file = sample(dir.path(), size);
         let server = stage.serve(&file, &["--workers", "1"]);
-        stage.assert_serves(&server, &file);
         // A worker that has served one client serves the next one as well.
-        let transfer = stage.assert_serves(&server, &file);
-        assert_well_formed(stage, &transfer, &file);
-        transfer
-    };
-    BOUNDARY_SIZES.into_iter().map(sends).collect()
+        for _ in 0..2 {
+            let transfer = stage.assert_serves(&server, &file);
+            assert_well_formed(stage, &transfer, &file);
+        }
+    }
+}
+
+/// An empty file is what comes before and after the bytes of any file, and costs the worker
+/// nothing.
+#[track_caller]
+pub fn sends_an_empty_file(stage: Stage) {
+    let dir = TempDir::new().unwrap();
+    let server = stage.serve(&sample(dir.path(), 0), &["--workers", "1"]);
+    let workers = server.workers();
+    let expected = stage.format.stream(b"sample-0.bin", b"");
+    for client in 1..=3 {
+        let came = stage.connect(server.addr()).everything();
+        assert_stream(&came, &expected, &format!("client {client} of a file of 0 bytes"));
+    }
+    assert_same_workers(&server, &workers);
 }
 
 /// The header says what `file` is, and no chunk is empty or too long.
@@ -62,12 +79,14 @@ pub fn assert_well_formed(stage: Stage, transfer: &Transfer, file: &Path) {
         Format::SizeAndChunks | Format::Header => Some(size.cast_signed()),
     };
     let name = file.file_name().unwrap().as_encoded_bytes();
-    assert_eq!(transfer.header.name, name, "the name in the header");
-    assert_eq!(transfer.header.size, announced, "the size in the header");
+    assert_eq!(Shown(&transfer.header.name), Shown(name), "the name in the header");
+    assert_eq!(transfer.header.size, announced, "the size in the header of {size} bytes");
     assert_eq!(transfer.received, size, "the bytes that came");
     let allowed = 1..=LONGEST_SENT_CHUNK;
     let odd = transfer.chunks.iter().find(|len| !allowed.contains(len));
-    assert_eq!(odd, None, "a chunk has to have {allowed:?} bytes");
+    if let Some(odd) = odd {
+        panic!("a chunk of {odd} bytes came; a chunk has {allowed:?} bytes");
+    }
 }
 
 /// The header holds the name of the file, not where it is.
@@ -77,18 +96,19 @@ pub fn sends_the_name_without_its_directory(stage: Stage) {
     fs::create_dir_all(dir.path().join("some/where")).unwrap();
     let file = sample(&dir.path().join("some/where"), 3);
     for given in ["some/where/sample-3.bin", "./some/../some/where/sample-3.bin", text(&file)] {
-        let server = ServerCommand::new(stage.bin).args(&["--file", given]).dir(&dir).start();
+        let server = ServerCommand::new(stage.bin()).args(&["--file", given]).dir(&dir).start();
         let header = stage.connect(server.addr()).header();
-        assert_eq!(header.name, b"sample-3.bin", "for --file {given}");
+        let name = Shown(&header.name);
+        assert_eq!(name, Shown(b"sample-3.bin"), "the name in the header, for --file {given}");
     }
 }
 
 /// Without `--file` a client gets the program itself.
 #[track_caller]
 pub fn sends_its_own_executable_by_default(stage: Stage) {
-    let server = Server::start(stage.bin, &[]);
-    let transfer = stage.assert_serves(&server, Path::new(stage.bin));
-    assert_well_formed(stage, &transfer, Path::new(stage.bin));
+    let server = Server::start(stage.bin(), &[]);
+    let transfer = stage.assert_serves(&server, Path::new(stage.bin()));
+    assert_well_formed(stage, &transfer, Path::new(stage.bin()));
 }
 
 /// A big file and a server for it with so many workers.
@@ -100,14 +120,30 @@ fn serve_big(stage: Stage, args: &[&str]) -> (TempDir, PathBuf, Server) {
     (dir, file, server)
 }
 
-/// A client in the middle of a transfer gets the rest, which is right.
+/// Nobody has died and been replaced.
 #[track_caller]
-fn assert_gets_the_rest(mut client: RawClient, file: &Path) {
-    let header = client.header();
-    let mut comparison = Comparison::with(file);
-    let transfer = client.rest(header, |piece| comparison.piece(piece));
-    comparison.end();
-    transfer.expect("a whole transfer");
+pub fn assert_same_workers(server: &Server, workers: &[i32]) {
+    let now = server.wait_workers(workers.len());
+    let died: Vec<String> =
+        workers.iter().filter(|pid| !now.contains(pid)).map(ToString::to_string).collect();
+    let said = server.narration();
+    let endings: Vec<&str> = said.lines().filter(|line| line.contains(" ended: ")).collect();
+    assert!(
+        died.is_empty(),
+        "worker {} died and had to be replaced; the server said:\n{}",
+        died.join(" and "),
+        endings.join("\n")
+    );
+}
+
+/// The server consists of these processes.
+#[track_caller]
+fn assert_nobody_but(server: &Server, family: &[i32]) {
+    let mut strangers = proc::session(server.pid());
+    strangers.retain(|pid| !family.contains(pid));
+    let (count, some) = (strangers.len(), strangers.iter().take(3));
+    let some: Vec<String> = some.map(|&pid| proc::describe(pid)).collect();
+    assert!(count == 0, "besides parent and workers there are {count} more: {}", some.join("; "));
 }
 
 /// As many clients as there are workers are served at the same time: no transfer can end before
@@ -123,20 +159,43 @@ pub fn serves_as_many_at_once_as_it_has_workers(stage: Stage) {
     let clients = [begun(), begun(), begun()];
     for (client, header) in clients.into_iter().rev() {
         let mut comparison = Comparison::with(&file);
-        client.rest(header, |piece| comparison.piece(piece)).expect("a whole transfer");
+        whole(client.rest(header, |piece| comparison.piece(piece)));
         comparison.end();
     }
+}
+
+/// Only so many clients are served at the same time as there are workers, and by them alone: the
+/// next one's turn comes when one is done.
+#[track_caller]
+pub fn serves_no_more_at_once_than_it_has_workers(stage: Stage) {
+    let (_dir, file, server) = serve_big(stage, &["--workers", "2"]);
+    let family = [vec![server.pid()], server.workers()].concat();
+    let mut served = [stage.connect(server.addr()), stage.connect(server.addr())];
+    let headers = served.each_mut().map(RawClient::header);
+    let waiting = stage.connect(server.addr());
+    let came = waiting.hears_something_within(Duration::from_millis(300));
+    assert!(
+        !came,
+        "both workers had a client that didn't read, and a third one was sent something"
+    );
+    assert_nobody_but(&server, &family);
+    for (client, header) in served.into_iter().zip(headers) {
+        whole(client.rest(header, |_| {}));
+    }
+    assert_gets_the_rest(waiting, &file);
+    assert_same_workers(&server, &family[1..]);
 }
 
 /// More clients than workers: those who come when all are busy wait their turn.
 #[track_caller]
 pub fn drops_nobody_when_all_workers_are_busy(stage: Stage) {
     let (_dir, file, server) = serve_big(stage, &["--workers", "2"]);
+    let workers = server.workers();
     let clients: Vec<RawClient> = (0..8).map(|_| stage.connect(server.addr())).collect();
     for client in clients {
         assert_gets_the_rest(client, &file);
     }
-    server.wait_workers(2);
+    assert_same_workers(&server, &workers);
 }
 
 /// A worker is killed in the middle of two transfers: its client's connection ends early, the
@@ -156,7 +215,12 @@ pub fn killed_worker_costs_only_its_own_client(stage: Stage) {
         })
         .collect();
     let whole = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    assert_eq!(whole, 1, "one of two transfers had to survive: {outcomes:?}");
+    let broken: Vec<&String> =
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(
+        whole == 1,
+        "one of two workers was killed, {whole} of 2 transfers survived: {broken:?}"
+    );
     server.wait_workers(2);
 }
 
@@ -168,9 +232,13 @@ pub fn killed_worker_is_replaced(stage: Stage) {
     let header = client.header();
     let killed = server.workers()[0];
     server.kill(killed);
-    client.rest(header, |_| {}).expect_err("the transfer of a killed worker can't be whole");
+    let outcome = client.rest(header, |_| {});
+    assert!(
+        outcome.is_err(),
+        "its worker was killed, and a client got the whole file all the same"
+    );
     stage.assert_serves(&server, &file);
-    assert_ne!(server.wait_workers(1), [killed]);
+    server.wait_workers(1);
 }
 
 /// Clients `leave`, each a little later in the transfer than the one before: the worker lives and
@@ -185,7 +253,7 @@ pub fn worker_survives_clients_that(stage: Stage, leave: fn(RawClient)) {
         leave(client);
     }
     stage.assert_serves(&server, &file);
-    assert_eq!(server.wait_workers(1), workers, "the worker had to be replaced");
+    assert_same_workers(&server, &workers);
 }
 
 /// A client that sends what nobody asked for, before and during the transfer, gets every byte.
@@ -197,8 +265,7 @@ pub fn sends_all_to_a_client_that_talks(stage: Stage) {
     let header = client.header();
     client.send(&[b'!'; 20_000]);
     let mut comparison = Comparison::with(&file);
-    let transfer = client.rest(header, |piece| comparison.piece(piece));
-    transfer.expect("a whole transfer");
+    whole(client.rest(header, |piece| comparison.piece(piece)));
     comparison.end();
 }
 
@@ -209,32 +276,54 @@ pub fn gives_up_a_client_that_stops_reading(stage: Stage) {
     let workers = server.workers();
     let mut stopped = stage.connect(server.addr());
     let header = stopped.header();
-    stage.assert_serves(&server, &file);
-    assert_eq!(server.wait_workers(1), workers, "the worker had to be replaced");
-    server.wait_narration("no progress for 1 s");
-    stopped.rest(header, |_| {}).expect_err("a client that was given up can't get all");
+    let second = stage.connect(server.addr());
+    assert!(
+        second.hears_something_within(limit()),
+        "the worker isn't free for the second client: nothing came for {:?}",
+        limit()
+    );
+    assert_gets_the_rest(second, &file);
+    assert_same_workers(&server, &workers);
+    wait_for("a word on standard error about the client that was given up", limit(), || {
+        let told = server.narration().to_lowercase();
+        ["no progress", "fail", "error", "gave up", "given up", "stall", "time"]
+            .iter()
+            .any(|word| told.contains(word))
+    });
+    let outcome = stopped.rest(header, |_| {});
+    assert!(outcome.is_err(), "a client that was given up got the whole file all the same");
 }
 
 /// A client that reads slowly but steadily gets all, however long it takes.
+///
+/// It rests so long that a send which waits for it times out twice: at first it comes back half
+/// done, then with nothing. A splice waits inside up to three times before it comes back half done:
+/// so the first rest is long, and the next splice lasts into the second. It never rests so long
+/// that it could be taken for one that has stopped, but all in all it takes longer than that.
 #[track_caller]
 pub fn bears_with_a_slow_client(stage: Stage) {
-    const PACE: usize = 1 << 20; // every 100 ms; the whole takes three times the stall timeout
+    const RESTS: [Duration; 3] =
+        [Duration::from_millis(2500), Duration::from_millis(1200), Duration::from_millis(1800)];
+    const REST_EVERY: usize = 512 << 10; // bytes: little, or the kernel's buffers would even it out
     let dir = TempDir::new().unwrap();
-    let file = sparse(dir.path(), 32 << 20);
-    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", "1"]);
+    // No two parts of it are alike: one that is sent twice, or never, is seen.
+    let file = sample(dir.path(), 20 << 20);
+    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", "3"]);
     let mut client = stage.connect(server.addr());
     let header = client.header();
     let mut comparison = Comparison::with(&file);
-    let mut at_once = 0;
+    let (mut at_once, mut rests) = (REST_EVERY, RESTS.into_iter());
     let transfer = client.rest(header, |piece| {
         comparison.piece(piece);
         at_once += piece.len();
-        if at_once >= PACE {
+        if at_once >= REST_EVERY
+            && let Some(rest) = rests.next()
+        {
             at_once = 0;
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(rest);
         }
     });
-    transfer.expect("a whole transfer");
+    whole(transfer);
     comparison.end();
 }
 
@@ -260,11 +349,19 @@ pub fn leaves_no_descriptor_behind(stage: Stage) {
             _ => client.hang_up(),
         }
     }
-    wait_for("the last connection to be closed", LIMIT, || tcp::accepted(server.port()).is_empty());
-    assert_eq!([vec![server.pid()], server.wait_workers(2)].concat(), family);
-    for ((after, before), pid) in open().zip(before).zip(&family) {
-        let opened = proc::fds(*pid);
-        assert!(after <= before + SLACK, "{before} descriptors became {after}: {opened:?}");
+    wait_for("the last connection to be closed", limit(), || {
+        tcp::accepted(server.port()).is_empty()
+    });
+    assert_same_workers(&server, &family[1..]);
+    assert_nobody_but(&server, &family);
+    for ((after, before), &pid) in open().zip(before).zip(&family) {
+        let who = if pid == server.pid() { "the parent" } else { "a worker" };
+        let opened = proc::fds(pid);
+        let last = &opened[opened.len().saturating_sub(3)..];
+        assert!(
+            after <= before + SLACK,
+            "{before} descriptors of {who} became {after}, the last of them {last:?}"
+        );
     }
 }
 
@@ -276,7 +373,11 @@ pub fn worker_memory_is_bounded(stage: Stage) {
     let server = stage.serve(&file, &["--workers", "1"]);
     stage.assert_serves(&server, &file);
     let peak = proc::peak_memory_kib(server.workers()[0]);
-    assert!((1..BOUNDED_KIB).contains(&peak), "for 256 MiB a worker used {peak} KiB");
+    let allowed = 1..BOUNDED_KIB;
+    assert!(
+        allowed.contains(&peak),
+        "to send 256 MiB a worker used {peak} KiB of memory ({BOUNDED_KIB} are allowed)"
+    );
 }
 
 /// A chunk costs at most one call to read it and one to send it, the header hardly any more. Not
@@ -287,13 +388,14 @@ pub fn makes_at_most_one_call_a_chunk(stage: Stage) {
     let file = sample(dir.path(), 4_000_000);
     let args = ["--workers", "1", "--quiet", "--file", text(&file)];
     let calls = format!("{READING},{WRITING}");
-    let Some((server, trace)) = trace::server(stage.bin, &args, &calls) else {
+    let Some((server, trace)) = trace::server(stage.bin(), &args, &calls) else {
         return;
     };
     let chunks = stage.assert_serves(&server, &file).chunks.len();
     for names in [READING, WRITING] {
         let moved = trace.calls(names).iter().filter(|call| call.bytes() > 0).count();
-        assert!(moved <= chunks + FEW, "{moved} calls of {names} for {chunks} chunks");
+        let allowed = chunks + FEW;
+        assert!(moved <= allowed, "the server made {moved} calls ({names}) for {chunks} chunks");
     }
 }
 
@@ -314,6 +416,53 @@ pub fn sees_a_replaced_file(stage: Stage) {
     }
 }
 
+/// Two files take turns at one path all the time: whoever comes gets one of them, and size and
+/// contents go together. To look at the path twice (`stat`, then `open`) may be to look at two
+/// files. Each look is slowed down, so that this doesn't depend on luck.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "somebody has to replace the file all the time")]
+pub fn looks_at_its_file_once(stage: Stage) {
+    const LOOKING: &str = "open,openat,openat2,stat,newfstatat,statx";
+    const REST: Duration = Duration::from_millis(30);
+    const CLIENTS: usize = 20;
+    let dir = TempDir::new().unwrap();
+    let [path, other] = ["file", "other"].map(|name| dir.path().join(name));
+    fs::write(&path, sample_bytes(1000)).unwrap();
+    fs::write(&other, sample_bytes(2000)).unwrap();
+    let args = ["--workers", "1", "--quiet", "--file", text(&path)];
+    let Some((server, _trace)) = trace::slow_server(stage.bin(), &args, LOOKING, REST) else {
+        return;
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    let enough = Arc::clone(&done);
+    let swapper = thread::spawn(move || {
+        let (exchange, here) = (RenameFlags::RENAME_EXCHANGE, AT_FDCWD);
+        while !enough.load(Ordering::Relaxed) {
+            nix::fcntl::renameat2(here, &path, here, &other, exchange).expect("renameat2");
+        }
+    });
+    let outcome = (0..CLIENTS).try_for_each(|_| whole_file_of_either_size(stage, &server));
+    done.store(true, Ordering::Relaxed);
+    swapper.join().expect("the thread that exchanges the files");
+    if let Err(broken) = outcome {
+        panic!("files of 1000 and 2000 bytes take turns at the path: {broken}");
+    }
+}
+
+fn whole_file_of_either_size(stage: Stage, server: &Server) -> Result<(), String> {
+    let mut client = stage.connect(server.addr());
+    let header = client.header();
+    let mut contents = Vec::new();
+    let announced = header.size.unwrap_or_default();
+    let outcome = client.rest(header, |piece| contents.extend_from_slice(piece));
+    outcome.map_err(|broken| format!("{announced} bytes were announced, and {broken}"))?;
+    let fits = [1000, 2000].contains(&contents.len()) && contents == sample_bytes(contents.len());
+    if fits && announced == contents.len() as i64 {
+        return Ok(());
+    }
+    Err(format!("{announced} bytes were announced, and {} came", contents.len()))
+}
+
 /// A file that is removed: who is receiving it gets all, who comes later gets nothing, and once
 /// there is a file again all is well.
 #[track_caller]
@@ -325,14 +474,14 @@ pub fn finishes_a_removed_file(stage: Stage) {
     let kept = dir.path().join("kept");
     fs::rename(&file, &kept).unwrap();
     let mut comparison = Comparison::with(&kept);
-    client.rest(header, |piece| comparison.piece(piece)).expect("a whole transfer");
+    whole(client.rest(header, |piece| comparison.piece(piece)));
     comparison.end();
 
     let error = stage.get_fails(server.port(), dir.path(), &["--quiet"]);
     assert!(error.contains("connection closed after 0 of"), "got {error:?}");
     fs::rename(&kept, &file).unwrap();
     stage.assert_serves(&server, &file);
-    assert_eq!(server.wait_workers(1), workers, "the worker had to be replaced");
+    assert_same_workers(&server, &workers);
 }
 
 /// A file that grows while it is sent: the client gets what was announced, or where nothing is
@@ -346,11 +495,11 @@ pub fn stops_at_the_announced_size(stage: Stage) {
     File::options().write(true).open(&file).unwrap().set_len(longer).unwrap();
     let mut comparison = Comparison::with(&file);
     let transfer = client.rest(header, |piece| comparison.piece(piece));
-    let received = transfer.expect("a whole transfer").received;
+    let received = whole(transfer).received;
     if stage.format == Format::Chunks {
         assert!((MORE_THAN_BUFFERS..=longer).contains(&received), "got {received} bytes");
     } else {
-        assert_eq!(received, MORE_THAN_BUFFERS, "as many bytes as announced");
+        assert_eq!(received, MORE_THAN_BUFFERS, "the bytes that came of a file that has grown");
     }
 }
 
@@ -366,7 +515,7 @@ pub fn survives_a_shrinking_file(stage: Stage) -> Result<Transfer, String> {
     let outcome = client.rest(header, |_| {});
     fs::rename(sample(dir.path(), 70_000), &file).unwrap();
     stage.assert_serves(&server, &file);
-    assert_eq!(server.wait_workers(1), workers, "the worker had to be replaced");
+    assert_same_workers(&server, &workers);
     outcome
 }
 
@@ -378,7 +527,7 @@ pub fn refuses_to_serve_what_is_no_file(stage: Stage) {
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for path in [&dir.path().join("missing"), dir.path(), &fifo, Path::new("/dev/null")] {
-        let error = fails_with_one_line(stage.bin, &["--port", "0", "--file", text(path)]);
+        let error = fails_with_one_line(stage.bin(), &["--port", "0", "--file", text(path)]);
         assert!(error.contains(text(path)), "the error doesn't name {path:?}: {error}");
     }
 }
@@ -393,7 +542,7 @@ pub fn refuses_to_serve_an_unreadable_file(stage: Stage) {
     if File::open(&file).is_ok() {
         return not_checked("an unreadable file, for root may read every file");
     }
-    let error = fails_with_one_line(stage.bin, &["--port", "0", "--file", text(&file)]);
+    let error = fails_with_one_line(stage.bin(), &["--port", "0", "--file", text(&file)]);
     assert!(error.contains("permission denied"), "got {error:?}");
 }
 

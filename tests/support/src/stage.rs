@@ -4,18 +4,21 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::fake_server::FakeServer;
 use crate::files::{Comparison, Landing, same_bytes};
+use crate::grading::program;
 use crate::habits::fails_with_one_line;
 use crate::proc;
 use crate::process::{Finished, Process};
+use crate::receiving::assert_failed;
 use crate::server::Server;
-use crate::wait::{LIMIT, wait_for};
-use crate::wire::{Format, RawClient, Transfer};
+use crate::wait::{limit, poll_until, wait_for};
+use crate::wire::{Format, RawClient, Transfer, whole};
 
 /// The name that our fake servers send, where any will do.
 pub const NAME: &str = "file.bin";
@@ -23,18 +26,24 @@ pub const NAME: &str = "file.bin";
 /// The binary of a stage and the language it speaks.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage {
-    /// `env!("CARGO_BIN_EXE_step04-file-transfer")`.
-    pub bin: &'static str,
+    /// `env!("CARGO_BIN_EXE_step04-file-transfer")`: what cargo built beside the test.
+    pub built: &'static str,
     /// How it puts a file on the wire.
     pub format: Format,
 }
 
 impl Stage {
+    /// The binary that is judged.
+    #[must_use]
+    pub fn bin(self) -> &'static str {
+        program(self.built)
+    }
+
     /// Starts the server, which is to send `file`.
     #[track_caller]
     #[must_use]
     pub fn serve(self, file: &Path, args: &[&str]) -> Server {
-        Server::start(self.bin, &[&["--file", text(file)], args].concat())
+        Server::start(self.bin(), &[&["--file", text(file)], args].concat())
     }
 
     /// Connects a client of ours to a server of this stage.
@@ -47,12 +56,7 @@ impl Stage {
     /// A client of ours gets exactly what `file` holds.
     #[track_caller]
     pub fn assert_serves(self, server: &Server, file: &Path) -> Transfer {
-        let mut client = self.connect(server.addr());
-        let header = client.header();
-        let mut comparison = Comparison::with(file);
-        let transfer = client.rest(header, |piece| comparison.piece(piece));
-        comparison.end();
-        transfer.expect("a whole transfer")
+        assert_gets_the_rest(self.connect(server.addr()), file)
     }
 
     /// Runs `get` to its end.
@@ -66,7 +70,7 @@ impl Stage {
     #[track_caller]
     #[must_use]
     pub fn start_get(self, port: u16, out: &Path, args: &[&str]) -> Client {
-        let mut command = Command::new(self.bin);
+        let mut command = Command::new(self.bin());
         command.args(get_args(&port.to_string(), out, args));
         Client(Process::start(&mut command))
     }
@@ -84,7 +88,7 @@ impl Stage {
     #[track_caller]
     #[must_use]
     pub fn get_fails(self, port: u16, out: &Path, args: &[&str]) -> String {
-        fails_with_one_line(self.bin, &get_args(&port.to_string(), out, args))
+        fails_with_one_line(self.bin(), &get_args(&port.to_string(), out, args))
     }
 
     /// The same for a server that can't be trusted: where an old file [`NAME`] is, it is still
@@ -93,14 +97,24 @@ impl Stage {
     #[must_use]
     pub fn refuses(self, server: &FakeServer, args: &[&str]) -> String {
         let landing = Landing::with_old(NAME);
-        let error = self.get_fails(server.port(), landing.path(), args);
+        let error = assert_failed(&self.get(server.port(), landing.path(), args));
         landing.assert_untouched();
         error
     }
 }
 
-fn get_args<'a>(port: &'a str, out: &'a Path, args: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn get_args<'a>(port: &'a str, out: &'a Path, args: &[&'a str]) -> Vec<&'a str> {
     [&["get", "--port", port, "--out", text(out)], args].concat()
+}
+
+/// A client, maybe in the middle of a transfer, gets the rest, which is what `file` holds.
+#[track_caller]
+pub fn assert_gets_the_rest(mut client: RawClient, file: &Path) -> Transfer {
+    let mut comparison = Comparison::with(file);
+    let header = client.header();
+    let transfer = whole(client.rest(header, |piece| comparison.piece(piece)));
+    comparison.end();
+    transfer
 }
 
 /// `get` has put what `file` holds into `out`, and says so in one line.
@@ -110,9 +124,11 @@ pub fn assert_received(finished: &Finished, file: &Path, out: &Path) {
     let size = fs::metadata(file).expect("the file exists").len();
     let path = out.join(name);
     let name = name.display();
+    assert!(finished.status.success(), "get of {name} failed: {finished:#?}");
     let expected = format!("received {name} ({size} bytes) -> {}\n", path.display());
-    assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
-    assert_eq!(finished.stdout, expected, "{finished:#?}");
+    let said = &finished.stdout;
+    assert!(*said == expected, "get said\n  {said}instead of\n  {expected}");
+    assert!(finished.left_running.is_empty(), "get left somebody behind: {finished:#?}");
     same_bytes(file, &path);
 }
 
@@ -136,7 +152,8 @@ impl Client {
     #[track_caller]
     pub fn wait_writing(&self, out: &Path) {
         let out = out.canonicalize().expect("the directory exists");
-        wait_for("get to write the first bytes", LIMIT, || {
+        wait_for("get to write the first bytes", limit(), || {
+            assert!(proc::alive(self.pid()), "get ended before it had written a byte");
             proc::fds(self.pid()).iter().any(|(fd, target)| {
                 let file = fs::metadata(format!("/proc/{}/fd/{fd}", self.pid()));
                 Path::new(target).starts_with(&out) && file.is_ok_and(|it| it.len() > 0)
@@ -153,8 +170,21 @@ impl Client {
     /// Waits for its end.
     #[track_caller]
     #[must_use]
-    pub fn finish(mut self) -> Finished {
-        self.0.finish()
+    pub fn finish(self) -> Finished {
+        self.finish_within(limit())
+    }
+
+    /// Waits for its end, but not for long; says whether it has come.
+    #[must_use]
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        poll_until(limit, || self.0.ended()).is_some()
+    }
+
+    /// The same as [`Client::finish`] for a transfer that takes its time.
+    #[track_caller]
+    #[must_use]
+    pub fn finish_within(mut self, limit: Duration) -> Finished {
+        self.0.finish_within(limit)
     }
 }
 

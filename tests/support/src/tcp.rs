@@ -7,7 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
 use crate::not_checked;
-use crate::wait::{LIMIT, wait_until};
+use crate::wait::{limit, wait_until};
 
 /// The port of a server that is told none.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -80,7 +80,7 @@ pub fn accepted(port: u16) -> Vec<Socket> {
 /// Waits until the server has accepted `count` connections and read all they have sent.
 #[track_caller]
 pub fn wait_all_read(port: u16, count: usize) {
-    wait_until("the server to read what it was sent", LIMIT, || {
+    wait_until("the server to read what it was sent", limit(), || {
         let accepted = accepted(port);
         let all_read = accepted.iter().all(|socket| socket.unread == 0);
         (accepted.len() == count && all_read).then_some(())
@@ -147,7 +147,7 @@ impl DefaultPort {
     pub fn claim() -> Option<Self> {
         // An abstract name is a lock that leaves with its holder, see `unix(7)`.
         let name = UnixAddr::from_abstract_name("process-pool-lab port 8080").unwrap();
-        let lock = wait_until("other tests to be done with port 8080", LIMIT * 4, || {
+        let lock = wait_until("other tests to be done with port 8080", limit() * 4, || {
             UnixListener::bind_addr(&name).ok()
         });
         if TcpListener::bind((Ipv4Addr::LOCALHOST, DEFAULT_PORT)).is_err() {

@@ -11,12 +11,14 @@ use std::process::{Command, ExitStatus, Stdio};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::wait::LIMIT;
+use crate::grading::report;
+use crate::process::LAST_BREATH;
+use crate::wait::{limit, poll_until};
 
 /// Runs `command` to its end on a terminal of 100 columns. Returns what a person would see there,
 /// control sequences included.
 ///
-/// A command that says nothing for as long as [`LIMIT`] is killed, which shows in its status.
+/// A command that says nothing for as long as [`limit`] is killed, which shows in its status.
 #[track_caller]
 #[must_use]
 pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
@@ -24,6 +26,7 @@ pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
     let stream = || Stdio::from(slave.try_clone().expect("dup"));
     command.env("TERM", "xterm-256color").stdin(Stdio::null());
     command.stdout(stream()).stderr(stream());
+    report("ran", &format!("{command:?}"));
     let mut child = command.spawn().expect("start a program on a terminal");
     // Nobody but the program holds the slave from here on, so its end ends our reading.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -35,6 +38,9 @@ pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
     while let Some(count @ 1..) = read_in_time(&mut master, &mut buffer) {
         seen.extend_from_slice(&buffer[..count]);
     }
+    if poll_until(LAST_BREATH, || child.try_wait().expect("waitpid")).is_none() {
+        report("timeout", &limit().as_secs().to_string());
+    }
     let _ = child.kill();
     let status = child.wait().expect("waitpid");
     (status, String::from_utf8_lossy(&seen).into_owned())
@@ -42,7 +48,7 @@ pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
 
 fn read_in_time(master: &mut File, buffer: &mut [u8]) -> Option<usize> {
     let mut readable = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-    let milliseconds = PollTimeout::try_from(LIMIT).expect("30 s fit");
+    let milliseconds = PollTimeout::try_from(limit()).expect("30 s fit");
     match poll(&mut readable, milliseconds) {
         Ok(1..) => master.read(buffer).ok(),
         _ => None,

@@ -13,6 +13,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -32,6 +33,8 @@ pub struct Call {
     pub args: String,
     /// What it returned; below 0 for an error.
     pub result: i64,
+    /// The error, such as `EPIPE`; empty if it is none.
+    pub error: String,
 }
 
 impl Call {
@@ -47,21 +50,33 @@ impl Call {
         u64::try_from(self.result).unwrap_or(0)
     }
 
+    /// An argument of a call that was put on record with a star.
+    #[must_use]
+    pub fn number(&self, index: usize) -> Option<u64> {
+        let arg = self.arg(index);
+        match arg.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).ok(),
+            None => arg.parse().ok(),
+        }
+    }
+
     /// A line of `strace` output, such as `close(3</etc/passwd>) = 0`. `None` for whatever isn't
     /// a call that returned: a signal, an exit, a call cut short by SIGKILL.
     fn parse(pid: i32, line: &str) -> Option<Self> {
         let (name, rest) = line.split_once('(')?;
-        let (args, result) = rest.rsplit_once(" = ")?;
+        let (args, returned) = rest.rsplit_once(" = ")?;
         // Blanks may stand between the bracket and the equals sign; `3</tmp/x>` and
         // `-1 ENOENT (No such file or directory)` start with the number.
         let args = args.trim_end().strip_suffix(')')?;
-        let end = result.find([' ', '<']).unwrap_or(result.len());
-        let number = &result[..end];
+        let end = returned.find([' ', '<']).unwrap_or(returned.len());
+        let number = &returned[..end];
         let result = match number.strip_prefix("0x") {
             Some(hex) => u64::from_str_radix(hex, 16).ok()?.cast_signed(),
             None => number.parse().ok()?,
         };
-        Some(Self { pid, name: name.to_owned(), args: args.to_owned(), result })
+        let error = if result < 0 { returned.split(' ').nth(1).unwrap_or_default() } else { "" };
+        let (name, args, error) = (name.to_owned(), args.to_owned(), error.to_owned());
+        Some(Self { pid, name, args, result, error })
     }
 }
 
@@ -100,29 +115,53 @@ impl Trace {
     }
 
     /// A new, empty record and the command that writes it.
-    fn start(calls: &str) -> (Self, Vec<String>) {
+    fn start(calls: &str, more: &[&str]) -> (Self, Vec<String>) {
         let dir = TempDir::new().expect("a temporary directory");
         let output = dir.path().join("calls").to_string_lossy().into_owned();
         // `?`: a call that this processor's kernel doesn't have is none of our business.
-        let calls: Vec<String> = calls.split(',').map(|name| format!("?{name}")).collect();
-        let filter = format!("trace={}", calls.join(","));
-        let options = ["-ff", "-qq", "-yy", "-s", "0", "-e", &filter, "-o", &output, "--"];
-        let command = ["strace"].iter().chain(&options);
+        let list = |names: Vec<&str>| {
+            let names: Vec<String> = names.into_iter().map(|name| format!("?{name}")).collect();
+            names.join(",")
+        };
+        let raw = calls.split(',').filter_map(|name| name.strip_suffix('*')).collect();
+        let names = calls.split(',').map(|name| name.trim_end_matches('*')).collect();
+        let filters = [format!("trace={}", list(names)), format!("raw={}", list(raw))];
+        let filters =
+            filters.iter().filter(|filter| !filter.ends_with('=')).flat_map(|it| ["-e", it]);
+        let options = ["strace", "-ff", "-qq", "-yy", "-s", "0", "-o", &output].into_iter();
+        let command = options.chain(filters).chain(more.iter().copied()).chain(["--"]);
         (Self { dir }, command.map(ToString::to_string).collect())
     }
 }
 
 /// Starts a server whose `calls` (`"sendmsg,recvmsg"`) are put on record. `None` where tracing is
-/// impossible; it is said then that this isn't checked.
+/// impossible; it is said then that this isn't checked. Of a call with a star (`"sendto*"`) the
+/// arguments are shown as numbers: there the address of a buffer can be seen.
 #[track_caller]
 #[must_use]
 pub fn server(bin: &str, args: &[&str], calls: &str) -> Option<(Server, Trace)> {
-    is_possible().then(|| {
-        let (trace, wrapper) = Trace::start(calls);
-        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-        let server = ServerCommand::new(bin).args(args).under(&wrapper).start();
-        (server, trace)
-    })
+    is_possible().then(|| start(bin, args, Trace::start(calls, &[])))
+}
+
+/// The same, and whoever makes one of the `calls` rests for so long before it goes on: there is
+/// time to see what each call has done, or to do something between two of them.
+#[track_caller]
+#[must_use]
+pub fn slow_server(
+    bin: &str,
+    args: &[&str],
+    calls: &str,
+    rest: Duration,
+) -> Option<(Server, Trace)> {
+    let names: Vec<String> = calls.split(',').map(|name| format!("?{name}")).collect();
+    let inject = format!("inject={}:delay_exit={}", names.join(","), rest.as_micros());
+    is_possible().then(|| start(bin, args, Trace::start(calls, &["-e", &inject])))
+}
+
+#[track_caller]
+fn start(bin: &str, args: &[&str], (trace, wrapper): (Trace, Vec<String>)) -> (Server, Trace) {
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    (ServerCommand::new(bin).args(args).under(&wrapper).start(), trace)
 }
 
 /// Runs a client to its end and puts its `calls` on record. `None` as in [`server`].
@@ -130,7 +169,7 @@ pub fn server(bin: &str, args: &[&str], calls: &str) -> Option<(Server, Trace)> 
 #[must_use]
 pub fn client(bin: &str, args: &[&str], calls: &str) -> Option<(Finished, Trace)> {
     is_possible().then(|| {
-        let (trace, wrapper) = Trace::start(calls);
+        let (trace, wrapper) = Trace::start(calls, &[]);
         let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
         let finished = run(wrapper[0], &[&wrapper[1..], &[bin], args].concat());
         (finished, trace)
@@ -140,17 +179,21 @@ pub fn client(bin: &str, args: &[&str], calls: &str) -> Option<(Finished, Trace)
 /// Is there an `strace`, and may it trace here? Says so if not.
 #[must_use]
 pub fn is_possible() -> bool {
-    static POSSIBLE: OnceLock<bool> = OnceLock::new();
-    let possible = *POSSIBLE.get_or_init(|| {
+    static OBSTACLE: OnceLock<Option<&str>> = OnceLock::new();
+    let obstacle = OBSTACLE.get_or_init(|| {
         let mut attempt = Command::new("strace");
         attempt.args(["-f", "-qq", "-o", "/dev/null", "true"]);
         attempt.stdin(Stdio::null()).stderr(Stdio::null());
-        attempt.status().is_ok_and(|status| status.success())
+        match attempt.status() {
+            Ok(status) if status.success() => None,
+            Ok(_) => Some("strace may trace nothing here (a container without SYS_PTRACE?)"),
+            Err(_) => Some("strace is not installed (apt install strace)"),
+        }
     });
-    if !possible {
-        not_checked("system calls, for strace is missing or not allowed here");
+    if let Some(obstacle) = obstacle {
+        not_checked(obstacle);
     }
-    possible
+    obstacle.is_none()
 }
 
 #[cfg(test)]
@@ -163,7 +206,7 @@ mod tests {
         let call = Call::parse(1, line).unwrap();
         assert_eq!((call.name.as_str(), call.arg(2), call.bytes()), ("splice", "6<pipe:[1]>", 7));
         let failed = Call::parse(1, "close(-1) = -1 EBADF (Bad file descriptor)").unwrap();
-        assert_eq!((failed.result, failed.bytes()), (-1, 0));
+        assert_eq!((failed.result, failed.bytes(), failed.error.as_str()), (-1, 0, "EBADF"));
         let opened = Call::parse(1, "openat(AT_FDCWD</>, \"\"..., O_RDONLY) = 3</etc/passwd>");
         assert_eq!(opened.unwrap().result, 3);
         let mapped = Call::parse(1, "mmap(NULL, 1, PROT_READ, MAP_SHARED, 4</a>, 0) = 0x7f00");

@@ -5,7 +5,8 @@
 //!
 //! Interface: [`Format`] encodes, [`RawClient`] downloads. [`crate::fake_server`] is the other side.
 
-use std::io::{BufReader, ErrorKind, Read, Write};
+use std::fmt;
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -14,10 +15,9 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 
+use crate::grading::report;
 use crate::tcp::read_some;
-
-/// No read, write or accept of a test waits longer than this.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::wait::limit;
 
 /// A server sends no chunk longer than this (stages 04 and 05).
 pub const LONGEST_SENT_CHUNK: u64 = 8192;
@@ -78,6 +78,35 @@ pub fn chunk(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat()
 }
 
+/// Bytes as a message should show them: `\x03\x00abc`.
+#[derive(PartialEq, Eq)]
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes: {}", self.0.len(), self.0.escape_ascii())
+    }
+}
+
+/// All that came over the wire is what had to come. `who` got it: `the client of a file of 3 bytes`.
+#[track_caller]
+pub fn assert_stream(came: &[u8], expected: &[u8], who: &str) {
+    if came == expected {
+        return;
+    }
+    let same = came.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let next = |bytes: &[u8]| match &bytes[same..] {
+        [] => "the end".to_owned(),
+        rest => format!("{:02x?}", &rest[..rest.len().min(16)]),
+    };
+    let (got, had_to) = (came.len(), expected.len());
+    panic!(
+        "{who} got {got} bytes, and {had_to} had to come; after byte {same} there came\n{}\nand not\n{}",
+        next(came),
+        next(expected),
+    );
+}
+
 /// What a server says before the first byte of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -88,7 +117,7 @@ pub struct Header {
 }
 
 /// A transfer that came whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Transfer {
     /// What came first.
     pub header: Header,
@@ -98,9 +127,17 @@ pub struct Transfer {
     pub received: u64,
 }
 
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, chunks) = (self.header.name.escape_ascii(), self.chunks.len());
+        write!(f, "{} bytes of {name} in {chunks} chunks", self.received)?;
+        self.header.size.map_or(Ok(()), |size| write!(f, ", {size} bytes were announced"))
+    }
+}
+
 /// A client that can be slow, impolite, or gone.
 ///
-/// Dropping it closes the connection. No read or write waits longer than [`PATIENCE`].
+/// Dropping it closes the connection. No read or write waits longer than [`limit`].
 #[derive(Debug)]
 pub struct RawClient {
     stream: TcpStream,
@@ -112,8 +149,8 @@ impl RawClient {
     #[track_caller]
     pub fn connect(address: SocketAddr, format: Format) -> Self {
         let stream = TcpStream::connect(address).expect("connect to the server");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(limit())).unwrap();
+        stream.set_write_timeout(Some(limit())).unwrap();
         Self { stream, format }
     }
 
@@ -121,8 +158,10 @@ impl RawClient {
     #[track_caller]
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).expect("take bytes from the server");
-        bytes
+        match read_exactly(&mut self.stream, &mut bytes, "the first bytes") {
+            Ok(()) => bytes,
+            Err(broken) => fail(&format!("of the first {count} bytes not all came: {broken}")),
+        }
     }
 
     /// Takes `count` bytes off the wire without looking at them: the kernel throws them away
@@ -141,6 +180,15 @@ impl RawClient {
                 Err(error) => panic!("recv, with {left} of {count} bytes missing: {error}"),
             }
         }
+    }
+
+    /// Does anything come within this time? Nothing is taken off the wire.
+    #[must_use]
+    pub fn hears_something_within(&self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let heard = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(Some(limit())).unwrap();
+        heard
     }
 
     /// Sends something to the server, which expects nothing.
@@ -164,7 +212,10 @@ impl RawClient {
     /// Takes the header and nothing more: the server goes on until the kernel's buffers are full.
     #[track_caller]
     pub fn header(&mut self) -> Header {
-        read_header(&mut self.stream, self.format).expect("a header")
+        match read_header(&mut self.stream, self.format) {
+            Ok(header) => header,
+            Err(broken) => fail(&format!("no header came: {broken}")),
+        }
     }
 
     /// Downloads the whole file into memory. The stream must be well formed up to its very end.
@@ -173,7 +224,7 @@ impl RawClient {
         let header = self.header();
         let mut contents = Vec::new();
         let transfer = self.rest(header, |piece| contents.extend_from_slice(piece));
-        (transfer.expect("a whole transfer"), contents)
+        (whole(transfer), contents)
     }
 
     /// Takes all bytes up to the end of the stream, whatever they mean.
@@ -181,8 +232,13 @@ impl RawClient {
     #[must_use]
     pub fn everything(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.stream.read_to_end(&mut bytes).expect("read to the end");
-        bytes
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => bytes,
+            Err(error) => {
+                let broken = explained(&error, "the end");
+                fail(&format!("after {} bytes: {broken}", bytes.len()))
+            }
+        }
     }
 
     /// Goes on after [`RawClient::header`]: hands each piece of the file to `piece`, or tells how
@@ -196,13 +252,16 @@ impl RawClient {
             }
             Format::Header => read_plain(&mut stream, &mut transfer, &mut piece),
         };
-        payload.map_err(|broken| format!("after {} bytes: {broken}", transfer.received))?;
+        payload.map_err(|broken| {
+            format!("the transfer stopped after {} bytes of the file: {broken}", transfer.received)
+        })?;
         match read_some(&mut stream, &mut [0]) {
             Ok(0) => Ok(transfer),
             Ok(_) => Err("there are bytes after the end of the file".to_owned()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err("the connection stayed open after the end of the file".to_owned())
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(format!(
+                "{WAITED} for {:?} after the end of the file, not even the end",
+                limit()
+            )),
             Err(error) => Err(format!("after the end of the file: {error}")),
         }
     }
@@ -246,7 +305,7 @@ fn read_plain(
                 piece(&buffer[..count]);
                 transfer.received += count as u64;
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(explained(&error, "the rest of the file")),
         }
     }
     Ok(())
@@ -280,11 +339,46 @@ fn read_u64(stream: &mut impl Read, what: &str) -> Result<u64, String> {
 }
 
 fn read_exactly(stream: &mut impl Read, bytes: &mut [u8], what: &str) -> Result<(), String> {
-    stream.read_exact(bytes).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => format!("the connection was closed in {what}"),
-        ErrorKind::WouldBlock => format!("nothing came for {PATIENCE:?} in {what}"),
-        _ => format!("{error} in {what}"),
-    })
+    stream.read_exact(bytes).map_err(|error| explained(&error, what))
+}
+
+fn explained(error: &io::Error, what: &str) -> String {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => format!("the connection was closed where {what} should be"),
+        ErrorKind::WouldBlock => format!("{WAITED} for {:?} where {what} should be", limit()),
+        _ => format!("{error}, where {what} should be"),
+    }
+}
+
+const WAITED: &str = "nothing came";
+
+/// The transfer has to have come whole.
+#[track_caller]
+pub fn whole(outcome: Result<Transfer, String>) -> Transfer {
+    match outcome {
+        Ok(transfer) => transfer,
+        Err(broken) => fail(&broken),
+    }
+}
+
+/// The transfer has to have ended early, and not to hang; `why` says what had happened to it.
+#[track_caller]
+pub fn broken_off(outcome: Result<Transfer, String>, why: &str) {
+    match outcome {
+        Ok(transfer) => panic!("{why}, and a client got all of the {} bytes", transfer.received),
+        Err(broken) if broken.contains(WAITED) => {
+            fail(&format!("{why}, and the connection stays open: {broken}"))
+        }
+        Err(_) => {}
+    }
+}
+
+#[track_caller]
+fn fail(broken: &str) -> ! {
+    if broken.contains(WAITED) {
+        report("timeout", &limit().as_secs().to_string());
+    }
+    panic!("{broken}");
 }
 
 /// Lets the next close of `stream` throw away what is under way and send a reset.
