@@ -65,11 +65,13 @@ const DONE: &[u8] = b"D";
 /// # Errors
 /// `socketpair(2)`: `EMFILE`, `ENFILE`.
 pub fn pair() -> io::Result<(ParentEnd, WorkerEnd)> {
+    // LAB 02.socketpair: make a SEQPACKET pair, close-on-exec, and give each end its type
     let flags = SockFlag::SOCK_CLOEXEC;
     let (parent, worker) =
         socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
             .context("socketpair")?;
     Ok((ParentEnd(parent), WorkerEnd(worker)))
+    // END 02.socketpair
 }
 
 impl ParentEnd {
@@ -156,7 +158,11 @@ impl WorkerEnd {
             Some((CONNECTION, Some(connection))) => Ok(Some(Task::Connection(connection))),
             Some((LEAVE, None)) => Ok(Some(Task::Leave)),
             // Better to end, and be replaced, than to report "done" for a task never received.
-            Some((byte, _)) => Err(io::Error::other(format!("unknown task {byte:#04x}"))),
+            Some((byte, descriptor)) => {
+                let with = if descriptor.is_some() { "with" } else { "without" };
+                let byte = char::from(byte);
+                Err(io::Error::other(format!("no task: {byte:?} {with} a descriptor")))
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! The chunks of stages 04 and 05: `[u64 len][len bytes]` in a row, and a length of 0 at the end.
 //!
 //! Purpose: cut a file into chunks, and put what arrives together again.
-//! Interface: the server fills a [`Batch`] and sends its bytes; the client feeds [`Chunks`] with
-//! whatever it has received.
+//! Interface: the server fills a [`Batch`] and sends it, again and again; the client feeds
+//! [`Chunks`] with whatever it has received.
 //! Rules: many chunks cost one system call, on either side. A chunk's length is believed only
 //! after it was compared with [`MAX_CHUNK`].
 //! First used by stage 04.
@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut, Read};
 
 use crate::protocol::{LENGTH, ProtocolError};
+use crate::transfer::Connection;
 
 /// The payload of a chunk that we send, in bytes; the last one may have less.
 pub const CHUNK: usize = 8192;
@@ -71,20 +72,21 @@ impl Batch {
         }
     }
 
-    /// Appends the end mark: nothing more will come.
-    pub fn end(&mut self) {
-        self.put(&END);
+    /// Sends what [`Batch::fill`] has put in; after the last of a file, the end mark with it.
+    ///
+    /// # Errors
+    /// Those of [`Connection::send_all`].
+    pub fn send(&mut self, connection: &mut Connection, last: bool) -> io::Result<()> {
+        if last {
+            self.put(&END);
+            return connection.send_all(&self.buffer[..self.length]);
+        }
+        connection.send_more(&self.buffer[..self.length])
     }
 
     fn put(&mut self, length: &[u8; LENGTH]) {
         self.buffer[self.length..self.length + LENGTH].copy_from_slice(length);
         self.length += LENGTH;
-    }
-
-    /// What to send.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.length]
     }
 }
 
@@ -146,6 +148,7 @@ impl Chunks {
 
     /// Takes what there is of a length; once it is whole, a chunk (or the end) begins.
     fn take_length(&mut self, input: &mut &[u8]) -> Result<(), ProtocolError> {
+        // LAB 04.take_length: collect a length however it is cut, check it, begin what it announces
         let size = input.len().min(LENGTH - self.have);
         let (bytes, rest) = input.split_at(size);
         *input = rest;
@@ -159,6 +162,7 @@ impl Chunks {
             *self = Self { left: length, ended: length == 0, ..Self::default() };
         }
         Ok(())
+        // END 04.take_length
     }
 
     /// The end mark has come.

@@ -116,7 +116,7 @@ impl Echo {
                 self.unsent.clear();
                 self.input = None;
             }
-            Err(errno) => return Err(errno).context("send"),
+            Err(errno) => return Err(errno).context("send a line"),
         }
         self.end_if_all_is_sent()
     }

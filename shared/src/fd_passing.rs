@@ -27,6 +27,7 @@ const MOST_DESCRIPTORS: usize = 253;
 /// `sendmsg(2)`: `EPIPE` when the peer is gone, `ETOOMANYREFS` when too many descriptors are
 /// under way.
 pub fn send_fd(socket: BorrowedFd<'_>, byte: u8, fd: BorrowedFd<'_>) -> io::Result<()> {
+    // LAB 03.send_fd: send the byte and, in a control message SCM_RIGHTS, the descriptor
     let data = [byte];
     let data = [IoSlice::new(&data)];
     let descriptors = [fd.as_raw_fd()];
@@ -39,6 +40,7 @@ pub fn send_fd(socket: BorrowedFd<'_>, byte: u8, fd: BorrowedFd<'_>) -> io::Resu
             Err(errno) => return Err(errno).context("sendmsg SCM_RIGHTS"),
         }
     }
+    // END 03.send_fd
 }
 
 /// Waits for a byte and the descriptor that may come with it. `None`: the peer is gone.
@@ -50,6 +52,7 @@ pub fn send_fd(socket: BorrowedFd<'_>, byte: u8, fd: BorrowedFd<'_>) -> io::Resu
 pub fn recv_fd(socket: BorrowedFd<'_>) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
     let mut byte = [0];
     let mut control = cmsg_space!([i32; MOST_DESCRIPTORS]);
+    // LAB 03.recv_fd: receive the byte; tell the end, no, one and several descriptors apart
     let (length, mut descriptors) = loop {
         let mut data = [IoSliceMut::new(&mut byte)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -67,6 +70,7 @@ pub fn recv_fd(socket: BorrowedFd<'_>) -> io::Result<Option<(u8, Option<OwnedFd>
         return Err(io::Error::other("recvmsg: more than one descriptor")); // all closed by drop
     }
     Ok(Some((byte[0], descriptor)))
+    // END 03.recv_fd
 }
 
 const LOST: &str = "recvmsg: the descriptor was lost, for this process has too many (MSG_CTRUNC)";

@@ -16,7 +16,7 @@
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
 //! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
-//! runs itself).
+//! runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
 
 pub mod channel;
 pub mod chunks;
@@ -26,6 +26,7 @@ pub mod download;
 pub mod downloads;
 pub mod echo;
 pub mod error;
+pub mod exercise;
 pub mod fd_passing;
 pub mod lines;
 pub mod mapped;

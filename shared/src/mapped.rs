@@ -34,11 +34,16 @@ fn windows(size: u64) -> impl Iterator<Item = (u64, usize)> {
     starts.map(move |offset| (offset, WINDOW.min(size - offset) as usize))
 }
 
-/// Sends the first `size` bytes of `file` from mappings of it.
+/// Sends the first `size` bytes of `file` from mappings of it, all but the last byte.
+///
+/// If the file shrinks within its last page, nothing fails: the rest of that page reads as zeros.
+/// So the last byte is fetched by `pread(2)`, which knows the real end of the file. Without that
+/// byte the client won't take what it has for the whole file.
 ///
 /// # Errors
 /// Those of [`Connection::send_all`]; the file has become shorter than `size`.
 pub fn send_file(connection: &mut Connection, file: &File, size: u64) -> io::Result<()> {
+    // LAB 06.send_windows: send window by window, each from a mapping of it, then the last byte
     let Some(last) = size.checked_sub(1) else {
         return Ok(());
     };
@@ -52,15 +57,13 @@ pub fn send_file(connection: &mut Connection, file: &File, size: u64) -> io::Res
             _ => error,
         })?;
     }
-    // If the file shrank within its last page, nothing failed: the rest of that page reads as
-    // zeros. So the last byte is fetched by `pread(2)`, which knows the real end of the file.
-    // Without that byte the client won't take what it has for the whole file.
     let mut byte = [0];
     file.read_exact_at(&mut byte, last).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => shrank(),
         _ => error,
     })?;
     connection.send_all(&byte)
+    // END 06.send_windows
 }
 
 /// Makes `file` `size` bytes long and reserves room for all of them, so that a full disk is an
@@ -69,6 +72,7 @@ pub fn send_file(connection: &mut Connection, file: &File, size: u64) -> io::Res
 /// # Errors
 /// `posix_fallocate(3)`: `ENOSPC`, `EFBIG`.
 pub fn reserve(file: &File, size: u64) -> io::Result<()> {
+    // LAB 06.reserve: allocate all of the file; an empty one needs nothing
     if size == 0 {
         return Ok(()); // EINVAL otherwise
     }
@@ -79,6 +83,7 @@ pub fn reserve(file: &File, size: u64) -> io::Result<()> {
             result => return result.context(format_args!("reserve {size} bytes")),
         }
     }
+    // END 06.reserve
 }
 
 /// Receives `size` bytes into mappings of `file`, which has that length already. `show` is told
@@ -92,6 +97,7 @@ pub fn recv_file(
     size: u64,
     mut show: impl FnMut(u64),
 ) -> io::Result<()> {
+    // LAB 06.recv_windows: receive window by window, each into a mapping of it, and show it
     for (offset, length) in windows(size) {
         // SAFETY: the file has no name, or one that we chose, so nobody else changes it; and it
         // is the kernel that writes to the mapping, in `recv`, not Rust code.
@@ -100,11 +106,12 @@ pub fn recv_file(
         // One call makes all the pages instead of a page fault for each of them. It is a matter
         // of speed alone: kernels before 5.14 don't know it.
         let _ = window.advise(Advice::PopulateWrite);
-        let received = offset + connection.recv_exact(&mut window)? as u64;
-        if received < offset + length as u64 {
-            return Err(ProtocolError::Closed(received, size).into());
+        let have = offset + connection.recv_exact(&mut window)? as u64;
+        if have < offset + length as u64 {
+            return Err(ProtocolError::Closed(have, size).into());
         }
-        show(received);
+        show(have);
     }
     Ok(())
+    // END 06.recv_windows
 }

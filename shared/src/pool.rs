@@ -136,6 +136,7 @@ impl<'a> Pool<'a> {
     /// connection is closed then: it is the worker's alone. `None`: no worker took it; it
     /// goes to the next one that becomes idle.
     pub fn hand_over(&mut self, connection: OwnedFd) -> Option<usize> {
+        // LAB 03.hand_over: pass the connection to an idle worker; kill who can't take it
         while let Some(number) = self.idle.pop() {
             if let Some((child, channel)) = &self.workers[number].process {
                 match channel.send_connection(connection.as_fd()) {
@@ -148,6 +149,7 @@ impl<'a> Pool<'a> {
         }
         self.waiting = Some(connection);
         None
+        // END 03.hand_over
     }
 
     /// Takes what a worker reports.
@@ -175,6 +177,7 @@ impl<'a> Pool<'a> {
         let Some((mut child, channel)) = worker.process.take() else {
             return Ok(None);
         };
+        // LAB 03.bury: reap this worker; unless we are leaving, plan when its seat is filled
         // A worker that closed its channel and lives on would make us wait for ever. To one that
         // is ending it makes no difference: its exit status is fixed.
         drop(channel);
@@ -188,6 +191,7 @@ impl<'a> Pool<'a> {
             self.vacant.push((number, due));
         }
         Ok(Some((pid, ending)))
+        // END 03.bury
     }
 
     /// When the next empty seat is to be filled; `None` if there is none.
@@ -215,6 +219,7 @@ impl<'a> Pool<'a> {
 
     /// Tells every worker to end as soon as it is done (stage 08). From now on nobody is replaced.
     pub fn dismiss(&mut self) {
+        // LAB 08.dismiss: replace nobody and hand out nothing any more; tell every worker to leave
         self.leaving = true;
         self.vacant.clear();
         self.idle.clear();
@@ -223,6 +228,7 @@ impl<'a> Pool<'a> {
             // A failure means that this one has ended already; its channel will say so.
             let _ = channel.send_leave();
         }
+        // END 08.dismiss
     }
 
     /// Kills whoever is left. Reap them with [`Pool::bury`] as their channels end.

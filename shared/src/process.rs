@@ -52,18 +52,20 @@ pub struct Child {
 ///
 /// # Errors
 /// `fork(2)`: `EAGAIN` at the limit of processes, `ENOMEM`.
+#[expect(clippy::disallowed_methods, reason = "the one home of fork")]
 pub fn spawn(body: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
     let parent = getpid();
     signal::keep_children()?;
+    // LAB 01.fork: fork: the child calls run_and_exit(parent, body), the parent returns a Child
     // What is buffered now would otherwise be written twice: the child gets a copy of the buffer.
     io::stdout().flush()?;
-    #[expect(clippy::disallowed_methods, reason = "the one home of fork")]
     // SAFETY: the programs of this lab have one thread, so no lock is held by another thread
     // that the child doesn't have, and the child may do whatever its parent may.
     match unsafe { fork() }.context("fork")? {
         ForkResult::Parent { child } => Ok(Child { pid: child, ending: None }),
         ForkResult::Child => run_and_exit(parent, body),
     }
+    // END 01.fork
 }
 
 /// The whole life of a child. `-> !`: falling back into the parent's code is a type error.
@@ -81,9 +83,14 @@ fn run_and_exit(parent: Pid, body: impl FnOnce() -> io::Result<()>) -> ! {
         Err(_) => 101, // the panic hook has already said why
     };
     let _ = io::stdout().flush();
+    leave(status)
+}
+
+/// Ends this process on the spot. Unlike `exit(3)` this runs nothing that belongs to the parent: no
+/// `atexit` handlers, no destructors, no flush of inherited buffers.
+pub(crate) fn leave(status: i32) -> ! {
     #[expect(clippy::disallowed_methods, reason = "the one home of _exit")]
-    // SAFETY: `_exit` has no preconditions. Unlike `exit` it runs nothing that belongs to the
-    // parent: no `atexit` handlers, no flush of inherited buffers.
+    // SAFETY: `_exit` has no preconditions.
     unsafe {
         libc::_exit(status)
     }
@@ -92,12 +99,14 @@ fn run_and_exit(parent: Pid, body: impl FnOnce() -> io::Result<()>) -> ! {
 /// Asks the kernel to kill this process when `parent` ends, however it ends (`prctl(2)`,
 /// `PR_SET_PDEATHSIG`).
 fn die_with(parent: Pid) -> io::Result<()> {
+    // LAB 01.die_with_parent: ask for SIGKILL at the parent's end; make sure it hadn't ended before
     prctl::set_pdeathsig(Signal::SIGKILL).context("prctl PR_SET_PDEATHSIG")?;
     // The parent may have died before that call. Then no signal will come; so send it ourselves.
     if getppid() != parent {
         kill(getpid(), Signal::SIGKILL).context("kill")?;
     }
     Ok(())
+    // END 01.die_with_parent
 }
 
 impl Child {
@@ -119,6 +128,7 @@ impl Child {
     /// # Errors
     /// `waitpid(2)`.
     pub fn reap(&mut self) -> io::Result<Ending> {
+        // LAB 01.reap: wait for the end of this child, keep it in self.ending, return it
         loop {
             if let Some(ending) = self.ending {
                 return Ok(ending);
@@ -130,6 +140,7 @@ impl Child {
                 Err(errno) => return Err(errno).context(format_args!("waitpid {}", self.pid)),
             };
         }
+        // END 01.reap
     }
 
     /// A descriptor that becomes readable when the child ends, see `pidfd_open(2)`.

@@ -57,11 +57,13 @@ impl Progress {
             Display::Nothing => {}
             Display::Bar(bar) => bar.set_position(self.received),
             Display::Lines(due) => {
+                // LAB 05.show: once a line is due, write it: rate and time left; plan the next
                 let now = Instant::now();
                 if now >= *due {
                     self.display = Display::Lines(now + LINE_EVERY);
                     self.line(&format!("{}, {:.0} s left", self.rate(), self.seconds_left()));
                 }
+                // END 05.show
             }
         }
     }
@@ -86,11 +88,13 @@ impl Progress {
 
     /// Rounded down, so that 100.0 means all of it.
     fn percent(&self) -> String {
+        // LAB 05.percent: the percentage with one decimal, rounded down; 100.0 for an empty file
         let mille = match self.total {
             0 => 1000,
             total => u128::from(self.received) * 1000 / u128::from(total),
         };
         format!("{}.{}", mille / 10, mille % 10)
+        // END 05.percent
     }
 
     fn rate(&self) -> String {

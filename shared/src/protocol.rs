@@ -106,10 +106,12 @@ pub fn recv_name(connection: &mut Connection) -> io::Result<Vec<u8>> {
 /// A record that isn't 8 bytes long; a size below 0; an early end.
 pub fn recv_size(connection: &mut Connection) -> io::Result<u64> {
     let length = u64::from_le_bytes(recv_array(connection)?);
+    // LAB 05.recv_size: receive the record of the size: 8 bytes that hold a number from 0 up
     if length != LENGTH as u64 {
         return Err(ProtocolError::SizeLength(length).into());
     }
     Ok(checked_size(i64::from_le_bytes(recv_array(connection)?))?)
+    // END 05.recv_size
 }
 
 fn recv_name_bytes(connection: &mut Connection, length: u64) -> io::Result<Vec<u8>> {
@@ -166,12 +168,14 @@ impl Header {
     /// # Errors
     /// A name length outside 1 ..= [`MAX_NAME`]; a size below 0; an early end.
     pub fn recv(connection: &mut Connection) -> io::Result<Self> {
+        // LAB 06.header: receive both numbers and the name, each checked before it is used
         let fixed: [u8; 2 * LENGTH] = recv_array(connection)?;
         let (length, size) = fixed.split_at(LENGTH);
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
         let size = checked_size(number(size).cast_signed())?;
         let name = recv_name_bytes(connection, number(length))?;
         Ok(Self { size, name })
+        // END 06.header
     }
 }
 

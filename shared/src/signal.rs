@@ -29,10 +29,12 @@ impl Signals {
     /// # Errors
     /// `sigprocmask(2)`, `signalfd(2)`.
     pub fn catch(signals: &[Signal]) -> io::Result<Self> {
+        // LAB 08.catch: block the signals, then open a signalfd, close-on-exec and non-blocking
         let set: SigSet = signals.iter().copied().collect();
         set.thread_block().context("sigprocmask")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         Ok(Self(SignalFd::with_flags(&set, flags).context("signalfd")?))
+        // END 08.catch
     }
 
     /// The next waiting signal, by its name; `None` when there is none.
@@ -58,10 +60,12 @@ impl AsFd for Signals {
 /// # Errors
 /// `sigaction(2)`, `sigprocmask(2)`.
 pub fn leave_to_parent(signals: &[Signal]) -> io::Result<()> {
+    // LAB 08.ignore: ignore each of the signals, then unblock all there are
     for &signal in signals {
         ignore(signal)?;
     }
     SigSet::empty().thread_set_mask().context("sigprocmask")
+    // END 08.ignore
 }
 
 /// From now on this signal does nothing.

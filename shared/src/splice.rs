@@ -10,7 +10,7 @@
 //! First used by stage 07. See `splice(2)`, `pipe(7)`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -38,6 +38,7 @@ impl Pipe {
     /// # Errors
     /// `pipe2(2)`: `EMFILE`, `ENFILE`.
     pub fn new(size: u64) -> io::Result<Self> {
+        // LAB 07.pipe: make a pipe, ask for the capacity we want, keep what we got
         let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
         let present = fcntl(&write, FcntlArg::F_GETPIPE_SZ).context("fcntl F_GETPIPE_SZ")?;
         let wanted = WANTED.min(usize::try_from(size).unwrap_or(WANTED));
@@ -50,6 +51,7 @@ impl Pipe {
             }
         }
         Ok(Self { read, write, capacity })
+        // END 07.pipe
     }
 
     /// Sends the first `size` bytes of `file`, whose offset is at its beginning.
@@ -59,12 +61,14 @@ impl Pipe {
     pub fn send_file(self, connection: &mut Connection, file: &File, size: u64) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
+            // LAB 07.send_file: fill the pipe from the file, then drain it; the file may shrink
             let filled = self.fill_from_file(file, left)?;
             if filled == 0 {
                 return Err(shrank());
             }
             left -= filled as u64;
             self.drain_to(connection, filled, left > 0)?;
+            // END 07.send_file
         }
         Ok(())
     }
@@ -81,6 +85,7 @@ impl Pipe {
 
     /// Empties the pipe into the connection.
     fn drain_to(&self, connection: &mut Connection, filled: usize, more: bool) -> io::Result<()> {
+        // LAB 07.drain_to: splice to the connection until nothing is inside; the peer may be slow
         // SPLICE_F_MORE is what MSG_MORE is to send(2). SPLICE_F_MOVE has meant nothing since
         // Linux 2.6.21, so nobody sets it here.
         let mut flags = SpliceFFlags::empty();
@@ -90,7 +95,7 @@ impl Pipe {
             // splice has no MSG_NOSIGNAL. A peer that left doesn't kill us with SIGPIPE because
             // Rust's runtime has that signal ignored before `main`, and children inherit that.
             match splice(&self.read, None, connection.as_fd(), None, inside, flags) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(moved) => {
                     inside -= moved;
                     connection.moved();
@@ -101,6 +106,7 @@ impl Pipe {
             }
         }
         Ok(())
+        // END 07.drain_to
     }
 
     /// Receives `size` bytes into `file`. `show` is told now and then how many have come.
@@ -116,6 +122,7 @@ impl Pipe {
     ) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
+            // LAB 07.recv_file: fill the pipe from the connection, drain it to the file, show it
             let filled = self.fill_from(connection, left)?;
             if filled == 0 {
                 return Err(ProtocolError::Closed(size - left, size).into());
@@ -123,6 +130,7 @@ impl Pipe {
             self.drain_to_file(file, filled)?;
             left -= filled as u64;
             show(size - left);
+            // END 07.recv_file
         }
         Ok(())
     }
@@ -142,16 +150,18 @@ impl Pipe {
 
     /// Empties the pipe into the file.
     fn drain_to_file(&self, file: &File, filled: usize) -> io::Result<()> {
+        // LAB 07.drain_to_file: splice to the file until nothing is inside
         let mut inside = filled;
         while inside > 0 {
             match splice(&self.read, None, file, None, inside, SpliceFFlags::empty()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(moved) => inside -= moved,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("splice to the file"),
             }
         }
         Ok(())
+        // END 07.drain_to_file
     }
 
     fn at_most(&self, left: u64) -> usize {

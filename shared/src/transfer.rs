@@ -7,7 +7,7 @@
 //! Rules: `EINTR` means "again". 0 from `recv` means "the end", never "no progress". A peer that
 //! left is an error (`EPIPE`, `ECONNRESET`), never a SIGPIPE. A peer that is slow is waited for;
 //! one that makes no progress for the stall timeout is given up.
-//! The heart of stage 04; stages 01 and 03 use the beginnings of it.
+//! The heart of stage 04; stages 01 and 03 use what their short messages need of it.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -69,7 +69,11 @@ impl Connection {
         self.send_with(bytes, MsgFlags::from_bits_retain(libc::MSG_MORE)) // nix has no name for it
     }
 
+    /// Sends all of `bytes`, with as many calls as that takes. A call that moved something is
+    /// followed by [`moved`](Self::moved), one that waited in vain by [`waited`](Self::waited).
+    /// `EFAULT` is returned bare: to whoever sends from a mapping it means something of its own.
     fn send_with(&mut self, mut bytes: &[u8], flags: MsgFlags) -> io::Result<()> {
+        // LAB 04.send_all: send until nothing is left, whatever a call moves, and without SIGPIPE
         // Rust programs ignore SIGPIPE from the start, but a library doesn't count on it.
         let flags = flags | MsgFlags::MSG_NOSIGNAL;
         while !bytes.is_empty() {
@@ -80,12 +84,12 @@ impl Connection {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.waited()?,
-                // Bare, for whoever sends from a mapping: to them it means something of its own.
                 Err(Errno::EFAULT) => return Err(Errno::EFAULT.into()),
                 Err(errno) => return Err(errno).context("send"),
             }
         }
         Ok(())
+        // END 04.send_all
     }
 
     /// To be called when some bytes were sent.
@@ -134,6 +138,7 @@ impl Connection {
     /// # Errors
     /// Those of [`recv_some`](Self::recv_some).
     pub fn recv_exact(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // LAB 04.recv_exact: receive until the buffer is full or the stream ends; return the length
         let mut filled = 0;
         while filled < buffer.len() {
             match self.recv_some(&mut buffer[filled..])? {
@@ -142,6 +147,7 @@ impl Connection {
             }
         }
         Ok(filled)
+        // END 04.recv_exact
     }
 
     /// The error for a peer that sent nothing for the stall timeout.
@@ -174,6 +180,18 @@ fn unacknowledged(socket: &OwnedFd) -> io::Result<i32> {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result).context("ioctl SIOCOUTQ")?;
     Ok(bytes)
+}
+
+/// For the short messages of stages 01 and 03, with the standard library's `write_all`. For a
+/// transfer it won't do: it gives up at the first wait and knows no `MSG_MORE`.
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        socket::send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).context("send")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl AsFd for Connection {

@@ -1,7 +1,7 @@
 //! The parent: forks the workers, then tells every client how they are.
 
 use std::fmt::{self, Display, Formatter};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -58,11 +58,13 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
             match event.token {
                 Token::Listener => answer(&mut listener, &workers, &parent),
                 Token::Worker(number) => {
+                    // LAB 01.record_end: stop watching this worker, reap it, record its end, say it
                     let worker = &mut workers[number];
                     poller.remove(&worker.pidfd)?;
                     // Until it is reaped it is a zombie: dead, but still in the kernel's table.
                     worker.state = State::Ended(worker.child.reap()?);
                     say!(parent, "worker {number} pid {worker}");
+                    // END 01.record_end
                 }
             }
         }
@@ -70,6 +72,7 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
 }
 
 fn start_workers(args: &ServeArgs) -> io::Result<Vec<Worker>> {
+    // LAB 01.start_workers: fork all the workers, each with worker::run; then open their pidfds
     let mut children = Vec::new();
     for number in 0..args.workers.into() {
         children.push(process::spawn(|| worker::run(number, args.quiet))?);
@@ -80,6 +83,7 @@ fn start_workers(args: &ServeArgs) -> io::Result<Vec<Worker>> {
         Ok(Worker { child, pidfd, state: State::Idle })
     };
     children.into_iter().map(watched).collect()
+    // END 01.start_workers
 }
 
 /// Accepts a client, sends it the table and hangs up.
@@ -89,7 +93,7 @@ fn answer(listener: &mut Listener, workers: &[Worker], parent: &Narrator) {
             return Ok(());
         };
         let mut client = Connection::new(client, Duration::from_secs(1))?;
-        client.send_all(table(workers).as_bytes())?;
+        client.write_all(table(workers).as_bytes())?;
         client.close();
         say!(parent, "sent the table to a client");
         Ok(())

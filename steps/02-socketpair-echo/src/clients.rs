@@ -128,6 +128,7 @@ enum Next {
 
 impl Client {
     fn step(&mut self) -> Next {
+        // LAB 02.next_step: send and receive until the client has to wait, has a line, or is gone
         loop {
             let (moved, interest) = if !self.answer.is_empty() {
                 (self.send(), Interest::Write)
@@ -144,6 +145,7 @@ impl Client {
                 Err(_) => return Next::Gone,
             }
         }
+        // END 02.next_step
     }
 
     fn send(&mut self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use shared::say;
 /// The whole life of a worker. It returns when the parent is gone.
 pub fn run(number: usize, channel: &WorkerEnd, quiet: bool) -> io::Result<()> {
     let worker = Narrator::worker(number, quiet);
+    // LAB 02.answer: close what fork copied; then answer every line until the parent is gone
     // fork copied every descriptor of the parent. Its ends of the channels, this worker's own
     // and those of the workers before it, have to go: while anybody holds a copy of the other
     // end, a channel has no end. Close-on-exec doesn't help, for nobody calls exec here.
@@ -24,4 +25,5 @@ pub fn run(number: usize, channel: &WorkerEnd, quiet: bool) -> io::Result<()> {
         channel.send_answer(&lines::answer(getpid(), line))?;
     }
     Ok(())
+    // END 02.answer
 }

@@ -30,11 +30,13 @@ impl Workers {
     /// Forks the workers, each with a channel of its own.
     pub fn start(args: &ServeArgs, parent: Narrator) -> io::Result<Self> {
         let mut seats = Vec::new();
-        for number in 0..args.workers.into() {
+        for number in 0..usize::from(args.workers) {
             let (parent_end, worker_end) = channel::pair()?;
+            // LAB 02.start_worker: fork a worker with its end, close our copy of it, fill the seat
             let child = process::spawn(|| worker::run(number, &worker_end, args.quiet))?;
             drop(worker_end); // the worker's; with this copy open, its death would go unnoticed
             seats.push(Some(Worker { child, channel: parent_end, client: None }));
+            // END 02.start_worker
         }
         Ok(Self { seats, parent })
     }
@@ -47,6 +49,7 @@ impl Workers {
 
     /// Gives waiting lines to idle workers.
     pub fn hand_out(&mut self, clients: &mut Clients) {
+        // LAB 02.hand_out: give each idle worker the next waiting line, and note whose it is
         for (number, seat) in self.seats.iter_mut().enumerate() {
             let Some(worker) = seat.as_mut().filter(|worker| worker.client.is_none()) else {
                 continue;
@@ -61,6 +64,7 @@ impl Workers {
                 Err(_) => clients.requeue(Some(id)),
             }
         }
+        // END 02.hand_out
     }
 
     /// Takes what a worker says.

@@ -1,6 +1,6 @@
 //! A worker: serves one connection after the other, each until its client hangs up.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use nix::unistd::getpid;
@@ -33,13 +33,15 @@ fn echo(connection: OwnedFd) -> io::Result<()> {
     tcp::send_at_once(&connection)?;
     let mut connection = Connection::patient(connection);
     let mut lines = LineBuffer::default();
+    // LAB 03.echo: answer every line until the client has sent its last one
     while !lines.is_finished() {
         while let Some(line) = lines.line() {
-            connection.send_all(&lines::answer(getpid(), line))?;
+            connection.write_all(&lines::answer(getpid(), line))?;
             lines.consume();
         }
         lines.fill(|room| connection.recv_some(room))?;
     }
+    // END 03.echo
     connection.close();
     Ok(())
 }

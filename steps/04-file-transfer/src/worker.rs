@@ -43,17 +43,19 @@ pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
 fn send_file(connection: OwnedFd, job: &Job<'_>, batch: &mut Batch) -> io::Result<u64> {
     let mut connection = Connection::new(connection, job.stall_timeout)?;
     let (mut file, _) = served_file::open(job.file)?;
-    let mut sent = 0;
     connection.send_more(&protocol::record(served_file::name(job.file)))?;
+    let mut sent = 0;
+    // LAB 04.send_file: fill and send batch after batch to the end of the file, counting the bytes
     loop {
         let length = batch.fill(&mut file, u64::MAX).context("read the file")?;
         sent += length as u64;
-        if length < Batch::PAYLOAD {
-            batch.end();
-            connection.send_all(batch.bytes())?;
-            connection.close();
-            return Ok(sent);
+        let last = length < Batch::PAYLOAD;
+        batch.send(&mut connection, last)?;
+        if last {
+            break;
         }
-        connection.send_more(batch.bytes())?;
     }
+    // END 04.send_file
+    connection.close();
+    Ok(sent)
 }

@@ -49,9 +49,11 @@ fn recv_chunks(
             received += piece.len() as u64;
             pieces.push(IoSlice::new(piece));
         }
+        // LAB 05.total: refuse more bytes than announced, and the end mark before all of them
         if received > size || (chunks.ended() && received < size) {
             return Err(ProtocolError::WrongSize(received, size).into());
         }
+        // END 05.total
         write_all_vectored(download.file(), &mut pieces).context("write the file")?;
         progress.show(received);
     }

@@ -43,22 +43,23 @@ pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
 fn send_file(connection: OwnedFd, job: &Job<'_>, batch: &mut Batch) -> io::Result<u64> {
     let mut connection = Connection::new(connection, job.stall_timeout)?;
     let (mut file, size) = served_file::open(job.file)?;
-    let mut left = size;
     connection.send_more(&protocol::record(served_file::name(job.file)))?;
+    // LAB 05.send_size: send a record with the size, then so many bytes; fail if there are fewer
     connection.send_more(&protocol::record(&size.to_le_bytes()))?;
+    let mut left = size;
     loop {
         let length = batch.fill(&mut file, left).context("read the file")? as u64;
         left -= length;
-        if left == 0 {
-            batch.end();
-            connection.send_all(batch.bytes())?;
-            connection.close();
-            return Ok(size);
-        }
-        if length < Batch::PAYLOAD as u64 {
+        if left > 0 && length < Batch::PAYLOAD as u64 {
             // No end mark: the client has to learn that this isn't all.
             return Err(shrank());
         }
-        connection.send_more(batch.bytes())?;
+        batch.send(&mut connection, left == 0)?;
+        if left == 0 {
+            break;
+        }
     }
+    // END 05.send_size
+    connection.close();
+    Ok(size)
 }

@@ -18,8 +18,10 @@ pub fn get(args: &GetArgs) -> io::Result<()> {
     let Header { size, name } = Header::recv(&mut server)?;
     let download = Download::create(&args.out, &name)?;
     let mut progress = Progress::new(size, args.quiet);
+    // LAB 06.get: reserve the room, then receive into mappings, showing the progress
     mapped::reserve(download.file(), size)?;
     mapped::recv_file(&mut server, download.file(), size, |received| progress.show(received))?;
+    // END 06.get
     progress.finish();
     received(&name, size, &download.land()?)
 }

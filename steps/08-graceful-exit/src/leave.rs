@@ -24,7 +24,8 @@ pub fn leave(
     // What has come until now is one request: `timeout` and others signal both us and our group.
     while signals.next()?.is_some() {}
     let deadline = Instant::now() + grace;
-    let mut killed = None;
+    let mut killed: Option<String> = None;
+    // LAB 08.leave: bury workers as they end; kill the rest at the deadline or a second signal
     while pool.alive() > 0 {
         let mut why = None;
         for event in poller.wait(killed.is_none().then_some(deadline))? {
@@ -50,6 +51,7 @@ pub fn leave(
             pool.kill_all();
         }
     }
+    // END 08.leave
     say!(parent, "all workers have left");
     killed.map_or(Ok(()), |why| Err(io::Error::other(why)))
 }

@@ -75,10 +75,12 @@ pub fn serve(args: &GracefulServeArgs) -> io::Result<()> {
         replace_the_dead(&mut pool, &mut poller, &parent)?;
     };
     say!(parent, "{signal}: leaving, and telling all workers ({})", pool.alive());
+    // LAB 08.stop_listening: close the listener, so that who comes now is refused at once
     // First of all the listener: a client that connects now has to be refused. In a queue that
     // nobody serves it would wait for nothing.
     poller.remove(&listener)?;
     drop(listener);
+    // END 08.stop_listening
     leave(&mut pool, &mut poller, &signals, grace, &parent)
 }
 
