@@ -173,13 +173,25 @@ fn bounded(text: &str) -> String {
     lines.into_iter().map(short).collect::<Vec<_>>().join("\n")
 }
 
-/// With control characters shown and not obeyed.
+/// Text that a submission had a say in, made harmless: what isn't meant to be seen (control
+/// characters, and those that change the direction of writing) is spelled out, as `\u{1b}`.
 pub fn printable(text: &str) -> String {
-    let show = |c: char| match c.is_control() && c != '\n' && c != '\t' {
-        true => c.escape_default().collect::<String>(),
-        false => c.to_string(),
-    };
-    text.chars().map(show).collect()
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\n' | '\t' => plain.push(char),
+            '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => plain.extend(char.escape_unicode()),
+            _ if char.is_control() => plain.extend(char.escape_default()),
+            _ => plain.push(char),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::result::{CheckResult, Failure, StageResult, Status};
+pub use crate::text::printable as plain;
 
 /// A form that the result of a submission is wanted in, beside our own JSON and the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -154,27 +155,6 @@ pub fn explanation_text(check: &CheckResult) -> String {
         text += &format!("\n{}\n", plain(failure.output.trim_end()));
     }
     text
-}
-
-/// Text that a submission had a say in, made harmless: what isn't meant to be seen (control
-/// characters, and those that change the direction of writing) is spelled out, as `\u{1b}`.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\n' | '\t' => plain.push(char),
-            '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}' => plain.extend(char.escape_unicode()),
-            _ if char.is_control() => plain.extend(char.escape_default()),
-            _ => plain.push(char),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]
