@@ -18,7 +18,7 @@ use serial_test::serial;
 use support::habits;
 use support::line::{LineClient, shown};
 use support::proc;
-use support::server::{Server, ServerCommand, Signal};
+use support::server::{Server, ServerCommand, Signal, send_signal_number};
 use support::tcp::{self, ClosedPort};
 use support::trace;
 use support::wait::{limit, wait_for};
@@ -224,6 +224,16 @@ fn table_tells_one_signal_from_another() {
     server.signal(worker, Signal::SIGABRT);
     server.wait_reaped(worker);
     assert_eq!(table(&server)[0].state, "ended: signal 6", "the state of worker 0");
+}
+
+#[test]
+fn signal_without_a_name_is_told_by_its_number() {
+    const FIRST_REAL_TIME_SIGNAL: i32 = 34; // SIGRTMIN, see signal(7)
+    let server = start(2);
+    let worker = table(&server)[0].pid;
+    send_signal_number(worker, FIRST_REAL_TIME_SIGNAL);
+    server.wait_reaped(worker);
+    assert_eq!(table(&server)[0].state, "ended: signal 34", "the state of worker 0");
 }
 
 #[test]

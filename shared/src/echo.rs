@@ -49,10 +49,13 @@ pub fn echo(args: &EchoArgs) -> io::Result<()> {
         talk.take(text.as_bytes())?;
     }
     while talk.step()? {}
-    let expected = talk.expected.pieces();
-    if talk.answers < expected {
-        let answers = talk.answers;
-        let text = format!("connection closed after {answers} of {expected} answers");
+    let (answers, expected) = (talk.answers, talk.expected.pieces());
+    if answers < expected || talk.input.is_some() {
+        let text = if answers < expected {
+            format!("connection closed after {answers} of {expected} answers")
+        } else {
+            "connection closed before the end of the input".to_owned()
+        };
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
     }
     Ok(())

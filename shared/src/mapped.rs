@@ -58,10 +58,10 @@ pub fn send_file(connection: &mut Connection, file: &File, size: u64) -> io::Res
         })?;
     }
     let mut byte = [0];
-    file.read_exact_at(&mut byte, last).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => shrank(),
-        _ => error,
-    })?;
+    match file.read_exact_at(&mut byte, last) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(shrank()),
+        result => result.context("read the file")?,
+    }
     connection.send_all(&byte)
     // END 06.send_windows
 }

@@ -37,13 +37,20 @@ impl Narrator {
 
     /// Writes one line. Use it through [`say!`](crate::say).
     pub fn line(&self, text: Arguments<'_>) {
-        if !self.quiet && somebody_reads() {
+        if !self.quiet {
             write_line(&format!("{} {text}", self.who));
         }
     }
 }
 
-/// A narrator must not be what stops the work: where standard error is a full pipe, or a terminal
+/// Writes a whole line to standard error at once. That nobody listens is no reason to stop.
+pub fn write_line(text: &str) {
+    if somebody_reads() {
+        let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+    }
+}
+
+/// What is told must not be what stops the work: where standard error is a full pipe, or a terminal
 /// held by Ctrl-S, a line waits a moment and is then left out.
 fn somebody_reads() -> bool {
     let stderr = io::stderr();
@@ -53,11 +60,6 @@ fn somebody_reads() -> bool {
 
 /// How long a line waits, in milliseconds.
 const PATIENCE: u8 = 100;
-
-/// Writes a whole line to standard error at once. That nobody listens is no reason to stop.
-pub fn write_line(text: &str) {
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
-}
 
 /// `say!(narrator, "took {n} bytes")` writes one line of narration.
 #[macro_export]
@@ -73,7 +75,10 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for letter in String::from_utf8_lossy(bytes).chars() {
         match letter {
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{61c}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 text.extend(letter.escape_unicode());
             }
             _ if letter.is_control() => text.extend(letter.escape_debug()),

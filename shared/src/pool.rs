@@ -203,17 +203,19 @@ impl<'a> Pool<'a> {
     /// Fills a seat whose time has come and returns its number. Call until there is none.
     ///
     /// # Errors
-    /// `fork(2)`, `socketpair(2)`; the seat is tried again a second later.
+    /// `fork(2)`, `socketpair(2)`; all empty seats wait a second then.
     pub fn replace(&mut self) -> io::Result<Option<usize>> {
         let now = Instant::now();
         let Some(index) = self.vacant.iter().position(|&(_, due)| due <= now) else {
             return Ok(None);
         };
-        let (number, _) = self.vacant.swap_remove(index);
+        let (number, _) = self.vacant[index];
         if let Err(error) = self.fill(number) {
-            self.vacant.push((number, now + PAUSE.1));
+            // What this seat can't get now (a process, a descriptor), no other seat can.
+            self.vacant.iter_mut().for_each(|(_, due)| *due = now + PAUSE.1);
             return Err(error);
         }
+        self.vacant.swap_remove(index);
         Ok(Some(number))
     }
 

@@ -16,7 +16,6 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::error::Context;
@@ -133,10 +132,10 @@ impl Child {
             if let Some(ending) = self.ending {
                 return Ok(ending);
             }
-            self.ending = match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, status)) => Some(Ending::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ending::Killed(signal as i32)),
-                Ok(_) | Err(Errno::EINTR) => None,
+            self.ending = match waitpid(self.pid) {
+                Ok(it) if libc::WIFEXITED(it) => Some(Ending::Exited(libc::WEXITSTATUS(it))),
+                Ok(it) => Some(Ending::Killed(libc::WTERMSIG(it))),
+                Err(Errno::EINTR) => None,
                 Err(errno) => return Err(errno).context(format_args!("waitpid {}", self.pid)),
             };
         }
@@ -162,6 +161,15 @@ impl Drop for Child {
         self.kill();
         let _ = self.reap();
     }
+}
+
+/// Waits for the end of a child and returns its status as `wait(2)` describes it. (The wrapper in
+/// nix knows no names for real-time signals, and fails when one of them has killed the child.)
+fn waitpid(child: Pid) -> Result<i32, Errno> {
+    let mut status = 0;
+    // SAFETY: the call writes one int, and `status` is one.
+    let result = unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) };
+    Errno::result(result).map(|_| status)
 }
 
 /// Closes every descriptor but standard input, output, error and `keep`: for a child that wants

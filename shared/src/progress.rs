@@ -115,3 +115,37 @@ fn bar(total: u64) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sizes from nothing to the largest there are.
+    fn any_size() -> impl Strategy<Value = u64> {
+        let limits = prop::sample::select(vec![0, 1, 999, 1000, 1 << 32, i64::MAX as u64]);
+        prop_oneof![limits, 0..=i64::MAX as u64, 0..5000_u64]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn figures_are_right_for_any_size(total in any_size(), part in any_size()) {
+            let mut progress = Progress::new(total, true);
+            progress.show(part.min(total));
+            let percent = progress.percent();
+            let (whole, tenth) = percent.split_once('.').unwrap();
+            let thousandths: u128 = format!("{whole}{tenth}").parse().unwrap();
+            let (received, total) = (u128::from(progress.received), u128::from(total));
+            prop_assert!(thousandths <= 1000 && tenth.len() == 1, "{}", percent);
+            prop_assert!(thousandths * total <= received * 1000, "{}: too much", percent);
+            prop_assert!((thousandths + 1) * total > received * 1000 || total == 0);
+            prop_assert_eq!(thousandths == 1000, received == total);
+            let left = progress.seconds_left();
+            prop_assert!(left.is_finite() && left >= 0.0 && (left == 0.0) == (received == total));
+            prop_assert!(progress.rate().ends_with("/s"));
+        }
+    }
+}

@@ -11,6 +11,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -42,7 +43,12 @@ impl Signals {
     /// # Errors
     /// `read(2)` of the descriptor.
     pub fn next(&self) -> io::Result<Option<&'static str>> {
-        let info = self.0.read_signal().context("read signalfd")?;
+        let info = loop {
+            match self.0.read_signal() {
+                Err(Errno::EINTR) => {}
+                result => break result.context("read signalfd")?,
+            }
+        };
         let number = info.and_then(|info| i32::try_from(info.ssi_signo).ok());
         Ok(number.and_then(|number| Signal::try_from(number).ok()).map(Signal::as_str))
     }

@@ -6,11 +6,12 @@
 //! Interface: [`Pipe::new`], then [`Pipe::send_file`] or [`Pipe::recv_file`].
 //! Rules: one of the two sides of a splice must be a pipe. What a splice put into the pipe has to
 //! be taken out again, all of it, before the next. After an error something may be left in it: so
-//! a pipe serves one transfer, and is dropped with what is in it.
+//! a pipe serves one transfer, and is dropped with what is in it. Not every file system knows
+//! splice (`EINVAL`); such a file is copied, from where splice stopped, and the caller hears of it.
 //! First used by stage 07. See `splice(2)`, `pipe(7)`.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -24,6 +25,24 @@ use crate::transfer::Connection;
 /// How much we want a pipe to hold, in bytes: the most that an unprivileged process may ask for
 /// by default. It decides the speed, for it is how much two system calls move.
 const WANTED: usize = 1 << 20;
+
+/// What any pipe holds, in bytes: a page. All that is certain where a sandbox forbids to ask.
+const SMALLEST: i32 = 4096;
+
+/// How the bytes of a file went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Inside the kernel.
+    Spliced,
+    /// Through a buffer of ours, at least in part: the file can't be spliced.
+    Copied,
+}
+
+/// What people are told of [`Way::Copied`].
+pub const COPIED: &str = "splice doesn't work with this file: its bytes were copied";
+
+/// How much is copied at once where splice doesn't work, in bytes.
+const BUFFER: usize = 256 << 10;
 
 /// A pipe and what fits into it.
 pub struct Pipe {
@@ -40,7 +59,7 @@ impl Pipe {
     pub fn new(size: u64) -> io::Result<Self> {
         // LAB 07.pipe: make a pipe, ask for the capacity we want, keep what we got
         let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
-        let present = fcntl(&write, FcntlArg::F_GETPIPE_SZ).context("fcntl F_GETPIPE_SZ")?;
+        let present = fcntl(&write, FcntlArg::F_GETPIPE_SZ).unwrap_or(SMALLEST);
         let wanted = WANTED.min(usize::try_from(size).unwrap_or(WANTED));
         let mut capacity = present.unsigned_abs() as usize;
         if wanted > capacity {
@@ -58,7 +77,14 @@ impl Pipe {
     ///
     /// # Errors
     /// The peer left or stalled; the file has become shorter than `size`.
-    pub fn send_file(self, connection: &mut Connection, file: &File, size: u64) -> io::Result<()> {
+    pub fn send_file(self, connection: &mut Connection, file: &File, size: u64) -> io::Result<Way> {
+        match self.splice_out(connection, file, size) {
+            Err(error) if means_copy(&error) => self.copy_out(connection, file, size),
+            result => result.map(|()| Way::Spliced),
+        }
+    }
+
+    fn splice_out(&self, connection: &mut Connection, file: &File, size: u64) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
             // LAB 07.send_file: fill the pipe from the file, then drain it; the file may shrink
@@ -119,6 +145,19 @@ impl Pipe {
         file: &File,
         size: u64,
         mut show: impl FnMut(u64),
+    ) -> io::Result<Way> {
+        match self.splice_in(connection, file, size, &mut show) {
+            Err(error) if means_copy(&error) => self.copy_in(connection, file, size, &mut show),
+            result => result.map(|()| Way::Spliced),
+        }
+    }
+
+    fn splice_in(
+        &self,
+        connection: &mut Connection,
+        file: &File,
+        size: u64,
+        show: &mut impl FnMut(u64),
     ) -> io::Result<()> {
         let mut left = size;
         while left > 0 {
@@ -164,7 +203,57 @@ impl Pipe {
         // END 07.drain_to_file
     }
 
+    /// Sends what splice has left in the pipe, and then the rest of the file.
+    fn copy_out(self, connection: &mut Connection, mut file: &File, size: u64) -> io::Result<Way> {
+        drop(self.write); // so that what is in the pipe has an end
+        let left = size - file.stream_position().context("lseek")?;
+        let mut rest = File::from(self.read).chain(file.take(left));
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match rest.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => connection.send_all(&buffer[..length])?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("read the file"),
+            }
+        }
+        let (_, file) = rest.into_inner();
+        if file.limit() == 0 { Ok(Way::Copied) } else { Err(shrank()) }
+    }
+
+    /// Writes what splice has left in the pipe, and then what is still to come.
+    fn copy_in(
+        self,
+        connection: &mut Connection,
+        mut file: &File,
+        size: u64,
+        show: &mut impl FnMut(u64),
+    ) -> io::Result<Way> {
+        drop(self.write); // so that what is in the pipe has an end
+        let mut buffer = Vec::new();
+        File::from(self.read).read_to_end(&mut buffer).context("read the pipe")?;
+        file.write_all(&buffer).context("write the file")?;
+        buffer.resize(BUFFER, 0);
+        let mut received = file.stream_position().context("lseek")?;
+        while received < size {
+            let room = usize::try_from(size - received).map_or(BUFFER, |left| left.min(BUFFER));
+            let length = connection.recv_some(&mut buffer[..room])?;
+            if length == 0 {
+                return Err(ProtocolError::Closed(received, size).into());
+            }
+            file.write_all(&buffer[..length]).context("write the file")?;
+            received += length as u64;
+            show(received);
+        }
+        Ok(Way::Copied)
+    }
+
     fn at_most(&self, left: u64) -> usize {
         usize::try_from(left).map_or(self.capacity, |left| left.min(self.capacity))
     }
+}
+
+/// `EINVAL` is what a file system says that doesn't know splice, `ENOSYS` a sandbox that forbids it.
+fn means_copy(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }

@@ -3,7 +3,7 @@
 //! Purpose: listen and connect on IPv4 and IPv6, with names resolved.
 //! Interface: [`listen`] makes a [`Listener`]; [`connect`] makes a connected socket.
 //! Rules: every descriptor is close-on-exec from birth. A failed `accept` never spins: the
-//! listener pauses itself when the system has run out of something.
+//! listener pauses itself when the system has run out of something, and says so once.
 //! First used by stage 01.
 
 use std::fmt::Display;
@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, setsockopt,
     sockopt,
@@ -30,6 +29,8 @@ pub struct Listener {
     socket: OwnedFd,
     address: SocketAddr,
     resume_at: Option<Instant>,
+    /// How the last `accept` failed, if it did.
+    failed: Option<Errno>,
 }
 
 /// Listens at the first address of `host` that can be bound. Port 0 takes a free port.
@@ -45,7 +46,7 @@ pub fn listen(host: &str, port: u16) -> io::Result<Listener> {
             .context(format_args!("bind {address}"))?;
         socket::listen(&socket, Backlog::MAXCONN).context(format_args!("listen {address}"))?;
         let address = local_address(&socket)?;
-        Ok(Listener { socket, address, resume_at: None })
+        Ok(Listener { socket, address, resume_at: None, failed: None })
     })
 }
 
@@ -64,20 +65,14 @@ pub fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<OwnedFd> 
 }
 
 fn connect_socket(socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
-    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-        // A signal interrupts the call but not the attempt: wait for its end, don't call again.
-        Err(Errno::EINTR) => {
-            while let Err(Errno::EINTR) =
-                poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)
-            {
-            }
-            match socket::getsockopt(socket, sockopt::SocketError)? {
-                0 => Ok(()),
-                number => Err(Errno::from_raw(number)),
-            }
+    loop {
+        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+            // A signal interrupts the call but not the attempt. On Linux the next call waits for
+            // the end of that same attempt.
+            Err(Errno::EINTR) => {}
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => return Err(Errno::ETIMEDOUT), // our limit
+            result => return result,
         }
-        Err(Errno::EINPROGRESS) => Err(Errno::ETIMEDOUT), // our own time limit
-        result => result,
     }
 }
 
@@ -138,22 +133,35 @@ impl Listener {
     }
 
     /// Takes a client from the kernel's queue. `None`: there was none after all (it left again,
-    /// or a signal came).
+    /// or a signal came), or what was told before still holds.
     ///
     /// # Errors
     /// `accept(2)`: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` and whatever else. The clients stay
-    /// in the queue, and the listener asks for a rest: see [`Listener::resume_at`].
+    /// in the queue, and the listener asks for a rest: see [`Listener::resume_at`]. An error that
+    /// lasts is returned once, and not with every attempt.
     pub fn accept(&mut self) -> io::Result<Option<OwnedFd>> {
         match socket::accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-            // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-            Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO) => Ok(None),
-            Err(errno) => {
-                // Level-triggered epoll would report the same client at once, again and again.
-                self.resume_at = Some(Instant::now() + PAUSE);
-                Err(errno).context("accept")
+            Ok(fd) => {
+                self.failed = None;
+                // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+                Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
             }
+            Err(Errno::EAGAIN) => {
+                self.failed = None;
+                Ok(None)
+            }
+            Err(errno) => self.fail(errno),
         }
+    }
+
+    fn fail(&mut self, errno: Errno) -> io::Result<Option<OwnedFd>> {
+        let lasts = self.failed.replace(errno) == Some(errno);
+        let passes = matches!(errno, Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO);
+        if lasts || !passes {
+            // Level-triggered epoll would report the same client at once, again and again.
+            self.resume_at = Some(Instant::now() + PAUSE);
+        }
+        if lasts || passes { Ok(None) } else { Err(errno).context("accept") }
     }
 
     /// Until when nothing should be accepted; `None` if there is no such rest.

@@ -12,12 +12,20 @@ pub fn status(address: &Address) -> io::Result<()> {
     let socket = tcp::connect(&address.host, address.port, address.patience())?;
     let mut server = Connection::new(socket, address.patience())?;
     let mut buffer = [0; 4096];
+    let mut last = None;
     let mut out = io::stdout().lock();
     loop {
         let length = server.recv_some(&mut buffer)?;
         if length == 0 {
-            return out.flush().context("write standard output");
+            break;
         }
+        last = Some(buffer[length - 1]);
         out.write_all(&buffer[..length]).context("write standard output")?;
     }
+    out.flush().context("write standard output")?;
+    if last != Some(b'\n') {
+        let text = "connection closed before the end of the table";
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+    }
+    Ok(())
 }

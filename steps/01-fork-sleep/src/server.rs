@@ -52,9 +52,9 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
     }
     cli::announce(args, &listener, "status")?;
     loop {
-        let listening = listener.resume_at().is_none();
-        poller.set_interest(&listener, Interest::read_if(listening))?;
-        for event in poller.wait(listener.resume_at())? {
+        let rest = listener.resume_at();
+        poller.set_interest(&listener, Interest::read_if(rest.is_none()))?;
+        for event in poller.wait(rest)? {
             match event.token {
                 Token::Listener => answer(&mut listener, &workers, &parent),
                 Token::Worker(number) => {

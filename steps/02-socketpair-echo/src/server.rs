@@ -34,9 +34,9 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
     let mut clients = Clients::new(parent);
     cli::announce(args, &listener, "echo hello")?;
     loop {
-        let listening = listener.resume_at().is_none();
-        poller.set_interest(&listener, Interest::read_if(listening))?;
-        for event in poller.wait(listener.resume_at())? {
+        let rest = listener.resume_at();
+        poller.set_interest(&listener, Interest::read_if(rest.is_none()))?;
+        for event in poller.wait(rest)? {
             match event.token {
                 Token::Listener => clients.welcome(&mut listener, &mut poller),
                 Token::Client(id) if event.hung_up => clients.dismiss(id, &mut poller),

@@ -60,8 +60,12 @@ impl Workers {
             say!(self.parent, "client {id}'s line goes to worker {number}");
             match worker.channel.send_line(line) {
                 Ok(()) => worker.client = Some(id),
-                // This worker is dead, and we are about to hear of it.
-                Err(_) => clients.requeue(Some(id)),
+                // Most likely it is dead already. Either way another one gets the line, and we are
+                // about to hear of its end.
+                Err(_) => {
+                    worker.child.kill();
+                    clients.requeue(Some(id));
+                }
             }
         }
         // END 02.hand_out

@@ -10,7 +10,7 @@ use shared::chunks::Batch;
 use shared::error::Context;
 use shared::narrate::Narrator;
 use shared::pool::Seat;
-use shared::protocol;
+use shared::protocol::{self, shrank};
 use shared::say;
 use shared::served_file;
 use shared::transfer::Connection;
@@ -42,7 +42,7 @@ pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
 /// Sends the name, then the file as it is now, then the end mark. Returns the bytes of the file.
 fn send_file(connection: OwnedFd, job: &Job<'_>, batch: &mut Batch) -> io::Result<u64> {
     let mut connection = Connection::new(connection, job.stall_timeout)?;
-    let (mut file, _) = served_file::open(job.file)?;
+    let (mut file, size) = served_file::open(job.file)?;
     connection.send_more(&protocol::record(served_file::name(job.file)))?;
     let mut sent = 0;
     // LAB 04.send_file: fill and send batch after batch to the end of the file, counting the bytes
@@ -50,6 +50,10 @@ fn send_file(connection: OwnedFd, job: &Job<'_>, batch: &mut Batch) -> io::Resul
         let length = batch.fill(&mut file, u64::MAX).context("read the file")?;
         sent += length as u64;
         let last = length < Batch::PAYLOAD;
+        if last && sent < size {
+            // No end mark: the client has to learn that this isn't all.
+            return Err(shrank());
+        }
         batch.send(&mut connection, last)?;
         if last {
             break;

@@ -39,9 +39,10 @@ pub fn serve(args: &FileServeArgs) -> io::Result<()> {
     loop {
         // While all are busy nobody is accepted, and so nobody has to be dropped: new clients
         // wait in the kernel's queue. Nor does the listener wake us for nothing.
-        let open = pool.next_idle().is_some() && listener.resume_at().is_none();
+        let rest = listener.resume_at();
+        let open = pool.next_idle().is_some() && rest.is_none();
         poller.set_interest(&listener, Interest::read_if(open))?;
-        let deadline = earlier(pool.next_replacement(), listener.resume_at());
+        let deadline = earlier(pool.next_replacement(), rest);
         for event in poller.wait(deadline)? {
             match event.token {
                 Token::Listener => welcome(&mut listener, &mut pool, &parent),

@@ -4,9 +4,10 @@ use std::io;
 
 use shared::cli::{GetArgs, received};
 use shared::download::Download;
+use shared::narrate::write_line;
 use shared::progress::Progress;
 use shared::protocol::Header;
-use shared::splice::Pipe;
+use shared::splice::{COPIED, Pipe, Way};
 use shared::tcp;
 use shared::transfer::Connection;
 
@@ -19,7 +20,10 @@ pub fn get(args: &GetArgs) -> io::Result<()> {
     let download = Download::create(&args.out, &name)?;
     let mut progress = Progress::new(size, args.quiet);
     let show = |received| progress.show(received);
-    Pipe::new(size)?.recv_file(&mut server, download.file(), size, show)?;
+    let way = Pipe::new(size)?.recv_file(&mut server, download.file(), size, show)?;
     progress.finish();
+    if way == Way::Copied && !args.quiet {
+        write_line(COPIED);
+    }
     received(&name, size, &download.land()?)
 }

@@ -11,7 +11,7 @@ use shared::pool::Seat;
 use shared::protocol::Header;
 use shared::say;
 use shared::served_file;
-use shared::splice::Pipe;
+use shared::splice::{COPIED, Pipe, Way};
 use shared::transfer::Connection;
 
 /// What a worker works with.
@@ -28,7 +28,8 @@ pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
     while let Some(Task::Connection(connection)) = seat.channel.recv_task()? {
         say!(worker, "got a connection");
         match send_file(connection, job) {
-            Ok(size) => say!(worker, "sent {size} bytes"),
+            Ok((size, Way::Spliced)) => say!(worker, "sent {size} bytes"),
+            Ok((size, Way::Copied)) => say!(worker, "sent {size} bytes; {COPIED}"),
             Err(error) => say!(worker, "the transfer failed: {error}"),
         }
         // The connection is closed by now: whoever hears that we are idle may rely on it.
@@ -37,13 +38,13 @@ pub fn run(seat: &Seat, job: &Job<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends the header, then so much of the file as it says. Returns the size.
-fn send_file(connection: OwnedFd, job: &Job<'_>) -> io::Result<u64> {
+/// Sends the header, then so much of the file as it says. Returns the size, and how it went.
+fn send_file(connection: OwnedFd, job: &Job<'_>) -> io::Result<(u64, Way)> {
     let mut connection = Connection::new(connection, job.stall_timeout)?;
     let (file, size) = served_file::open(job.file)?;
     let header = Header { size, name: served_file::name(job.file).to_vec() };
     connection.send_more(&header.encode())?; // leaves with the first bytes of the file
-    Pipe::new(size)?.send_file(&mut connection, &file, size)?;
+    let way = Pipe::new(size)?.send_file(&mut connection, &file, size)?;
     connection.close();
-    Ok(size)
+    Ok((size, way))
 }
