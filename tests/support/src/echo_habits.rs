@@ -301,6 +301,13 @@ pub fn echo_notices_missing_answers(bin: &str) {
     assert_eq!(echo.status.code(), Some(1), "`echo` ended with {echo:?}");
     assert_eq!(echo.stdout, "PROCESS[PID 1]: ONE\n");
     assert_eq!(echo.stderr, "error: connection closed after 1 of 2 answers\n");
+
+    // Leaves before a line is sent, and more may come from standard input.
+    let fake = FakeServer::start(drop);
+    let (input, _more_may_come) = std::io::pipe().expect("pipe");
+    let echo = run_with_stdin(bin, &["echo", "--port", &fake.port().to_string()], input);
+    assert_eq!(echo.status.code(), Some(1), "`echo` ended with {echo:?}");
+    assert_eq!(echo.stderr, "error: connection closed before the end of the input\n");
 }
 
 /// `echo` names the call and the address when nobody listens.

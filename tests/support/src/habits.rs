@@ -182,30 +182,36 @@ struct Activity {
     /// CPU time in units of 10 ms.
     ticks: u64,
     wake_ups: u64,
+    /// It works, or would if a busy machine let it: a starved loop hardly uses any time.
+    running: bool,
 }
 
 impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, ticks, wake_ups } = self;
-        write!(f, "process {pid} used {} ms of CPU time and woke up {wake_ups} times", ticks * 10)
+        let Self { pid, ticks, wake_ups, running } = self;
+        let state = if *running { " and didn't sleep" } else { "" };
+        let ms = ticks * 10;
+        write!(f, "process {pid} used {ms} ms of CPU time, woke up {wake_ups} times{state}")
     }
 }
 
 impl Activity {
     fn so_far(pid: i32) -> Self {
-        Self { pid, ticks: proc::cpu_ticks(pid), wake_ups: proc::ctxt_switches(pid) }
+        let running = proc::state(pid) == Some('R');
+        Self { pid, ticks: proc::cpu_ticks(pid), wake_ups: proc::ctxt_switches(pid), running }
     }
 
     fn since(before: &Self) -> Self {
         let now = Self::so_far(before.pid);
         let ticks = now.ticks.saturating_sub(before.ticks);
         let wake_ups = now.wake_ups.saturating_sub(before.wake_ups);
-        Self { pid: before.pid, ticks, wake_ups }
+        let running = before.running || now.running;
+        Self { pid: before.pid, ticks, wake_ups, running }
     }
 
     /// An occasional look around is sleep, too; a poll every few milliseconds is not.
     fn is_sleep(&self) -> bool {
-        self.ticks <= 3 && self.wake_ups <= 25
+        self.ticks <= 3 && self.wake_ups <= 25 && !self.running
     }
 }
 

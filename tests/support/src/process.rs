@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::signal::{self, SigHandler, Signal, kill};
+use nix::sys::signal::{self, SigHandler, SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, setsid};
 
@@ -148,8 +148,8 @@ impl Drop for Process {
 }
 
 /// Whatever shell or grader the tests run under, and whatever it had open or ignored (a shell's
-/// background jobs ignore SIGINT): the program starts with descriptors 0, 1 and 2 and with every
-/// signal at its default.
+/// background jobs ignore SIGINT): the program starts with descriptors 0, 1 and 2, with every
+/// signal at its default and none blocked.
 fn forget_inherited_state() {
     let close_on_exec = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
     // SAFETY: the call takes numbers and touches no memory. Nothing is closed before exec.
@@ -160,6 +160,7 @@ fn forget_inherited_state() {
         // SIGSTOP can't be changed, which is an error that doesn't matter.
         let _ = unsafe { signal::signal(number, SigHandler::SigDfl) };
     }
+    let _ = SigSet::empty().thread_set_mask(); // fails for no set
 }
 
 type Bytes = Arc<Mutex<Vec<u8>>>;
@@ -287,7 +288,14 @@ fn indented(text: &str) -> String {
 #[track_caller]
 #[must_use]
 pub fn run(bin: &str, args: &[&str]) -> Finished {
-    Process::start(Command::new(bin).args(args)).finish()
+    run_within(bin, args, limit())
+}
+
+/// The same for a program that takes its time.
+#[track_caller]
+#[must_use]
+pub fn run_within(bin: &str, args: &[&str], limit: Duration) -> Finished {
+    Process::start(Command::new(bin).args(args)).finish_within(limit)
 }
 
 /// The same with a standard input: a file, or a pipe from [`pipe_with`].

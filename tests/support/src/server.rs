@@ -16,6 +16,7 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -25,7 +26,7 @@ use crate::process::Process;
 use crate::tcp;
 use crate::wait::{limit, poll_until, wait_for, wait_until};
 
-pub use crate::process::{Finished, LAST_BREATH, pipe_with, run, run_with_stdin};
+pub use crate::process::{Finished, LAST_BREATH, pipe_with, run, run_with_stdin, run_within};
 pub use nix::sys::signal::Signal;
 
 /// How to start a server, where [`Server::start`] isn't enough.
@@ -331,6 +332,14 @@ pub fn send_signal(pid: i32, signal: Signal) {
     if let Err(error) = kill(Pid::from_raw(pid), signal) {
         panic!("kill {pid} {signal}: {error}");
     }
+}
+
+/// The same for a signal that has no name: one of the real-time signals, see `signal(7)`.
+#[track_caller]
+pub fn send_signal_number(pid: i32, number: i32) {
+    // SAFETY: the call takes two numbers and touches no memory.
+    let sent = unsafe { libc::kill(pid, number) };
+    assert_eq!(sent, 0, "kill {pid} {number}");
 }
 
 impl Drop for Server {

@@ -11,14 +11,16 @@
 //! (its data, the end of the connection), the call is in the trace.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::not_checked;
-use crate::server::{Finished, Server, ServerCommand, run};
+use crate::proc;
+use crate::server::{Finished, Server, ServerCommand, Signal, run, send_signal};
+use crate::wait::{limit, wait_for};
 
 /// A system call that has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +160,38 @@ pub fn slow_server(
     is_possible().then(|| start(bin, args, Trace::start(calls, &["-e", &inject])))
 }
 
+/// A running `strace` on processes that run already. Dropping it lets go of them.
+#[derive(Debug)]
+pub struct Tracer(Child);
+
+/// Traces `pids`, and whom they fork from now on, with these options (`["-e", "inject=…"]`). What
+/// counts calls begins now to count those of each process.
+#[track_caller]
+#[must_use]
+pub fn attach(pids: &[i32], options: &[&str]) -> Tracer {
+    let stands_still = |&&pid: &&i32| proc::state(pid) == Some('T');
+    let still: Vec<i32> = pids.iter().filter(stands_still).copied().collect();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]).args(options);
+    strace.args(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
+    let strace = strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("strace");
+    let tracer = Some(strace.id().to_string());
+    let attached = || pids.iter().all(|&pid| proc::status_field(pid, "TracerPid") == tracer);
+    wait_for("strace to attach itself", limit(), attached);
+    // Whoever is traced is stopped first, and goes on unless it had stood still before.
+    let goes_on = || pids.iter().all(|pid| still.contains(pid) || proc::state(*pid) != Some('t'));
+    wait_for("those that are traced to go on", limit(), goes_on);
+    Tracer(strace)
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // Asked to end, it detaches; killed, it would take along whoever is stopped just now.
+        send_signal(i32::try_from(self.0.id()).expect("pids are ints"), Signal::SIGINT);
+        let _ = self.0.wait();
+    }
+}
+
 #[track_caller]
 fn start(bin: &str, args: &[&str], (trace, wrapper): (Trace, Vec<String>)) -> (Server, Trace) {
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
@@ -194,6 +228,26 @@ pub fn is_possible() -> bool {
         not_checked(obstacle);
     }
     obstacle.is_none()
+}
+
+/// May `strace` here trace also what runs already, as [`attach`] does? Many systems allow that to
+/// root alone (`ptrace_scope`, see `ptrace(2)`). Says so if not.
+#[must_use]
+pub fn may_attach() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    let may = is_possible()
+        && *MAY.get_or_init(|| {
+            let mut target = Command::new("sleep").arg("1").spawn().expect("sleep");
+            let mut attempt = Command::new("strace");
+            attempt.args(["-qq", "-o", "/dev/null", "-p", &target.id().to_string()]);
+            let attempt = attempt.stdin(Stdio::null()).stderr(Stdio::null()).status();
+            let _ = target.wait();
+            attempt.is_ok_and(|status| status.success())
+        });
+    if !may {
+        not_checked("calls that fail in a running program, for strace may not attach itself here");
+    }
+    may
 }
 
 #[cfg(test)]

@@ -197,6 +197,12 @@ impl RawClient {
         self.stream.write_all(bytes).expect("send to the server");
     }
 
+    /// Says that nothing more will come from here. The transfer goes on.
+    #[track_caller]
+    pub fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("shutdown");
+    }
+
     /// Says that nothing more will come from here, then closes with unread bytes: whoever sends to
     /// such a client gets `EPIPE` (and unless it takes care, SIGPIPE) for certain.
     pub fn hang_up(self) {
