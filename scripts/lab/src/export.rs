@@ -18,9 +18,16 @@ use crate::repo::{Repo, Stage};
 mod adapt;
 pub mod tracked;
 
-/// Not for students: wrong and right answers, our own gate, the tests of this tool.
-const TEACHER_ONLY: [&str; 5] =
-    ["tests/gallery", ".ci", ".github", "scripts/lab/tests", "notes/src/diffs"];
+/// Not for students: wrong and right answers, our own gate, the tests of this tool, the fuzzing.
+const TEACHER_ONLY: [&str; 7] = [
+    "tests/gallery",
+    "tests/fuzz",
+    "shared/tests",
+    ".ci",
+    ".github",
+    "scripts/lab/tests",
+    "notes/src/diffs",
+];
 
 /// The arguments of `cargo lab export`.
 #[derive(clap::Args)]

@@ -115,7 +115,8 @@ fn stages_before_the_first_stay_complete() {
 #[test]
 fn nothing_of_the_teacher_is_in_an_export() {
     let (_temp, dir) = export("01");
-    for part in ["tests/gallery", ".ci", ".github", "scripts/lab/tests", "notes/src/diffs"] {
+    let parts = ["tests/gallery", "tests/fuzz", "shared/tests", ".ci", ".github"];
+    for part in parts.into_iter().chain(["scripts/lab/tests", "notes/src/diffs"]) {
         assert!(!dir.join(part).exists(), "{part}");
     }
     for part in ["Cargo.lock", ".cargo/config.toml", ".gitignore", ".devcontainer", "EXERCISE.md"] {

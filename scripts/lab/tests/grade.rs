@@ -40,7 +40,7 @@ fn blank(dir: &Path) {
 /// An export with everything written as in the reference, and then `edit` of the forking file.
 fn written(dir: &Path, edit: impl Fn(String) -> String) {
     blank(dir);
-    for part in ["steps", "shared"] {
+    for part in ["steps", "shared/src"] {
         copy_sources(&reference().join(part), &dir.join(part));
     }
     let text = fs::read_to_string(dir.join(FORK)).unwrap();
