@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Bench;
 use crate::compile::{BuildError, Tree};
 use crate::repo::{Repo, Stage};
 use crate::rubric::Rubric;
 use crate::schedule;
 use crate::supervise::Verdict;
+use crate::workbench::Workbench;
 
 /// No test has less: a right program may be written quite differently.
 const FLOOR: f64 = 15.0;
@@ -161,19 +161,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn measure(repo: &Repo, rubric: &Rubric, stage: &Stage) -> Result<BTreeMap<String, f64>> {
     let pace = Pace { times: Times::default(), slower: 4.0, until: None, usual_patience: PATIENCE };
     let tree = Tree::here(repo);
-    let bench = match Bench::set_up(repo, &tree, stage, &pace, None)? {
-        Ok(bench) => bench,
+    let workbench = match Workbench::set_up(repo, &tree, stage, &pace, None)? {
+        Ok(workbench) => workbench,
         Err(BuildError(said)) => bail!("stage {} doesn't build:\n{said}", stage.number),
     };
     let checks = &rubric.stage(stage)?.check;
     let tests: Vec<&String> = checks.iter().flat_map(|check| &check.tests).collect();
-    let places = tests.iter().map(|test| bench.place(test)).collect::<Result<Vec<_>>>()?;
-    let jobs = places.iter().map(|place| bench.job(place)).collect();
+    let places = tests.iter().map(|test| workbench.place(test)).collect::<Result<Vec<_>>>()?;
+    let jobs = places.iter().map(|place| workbench.job(place)).collect();
     let mut measured = BTreeMap::new();
     schedule::run(jobs, 1, &mut |at: usize, verdict: Verdict| {
         let seconds = (verdict.seconds * 100.0).round() / 100.0;
         measured.insert(tests[at].clone(), seconds);
-        match bench.outcome(&places[at], verdict)?.trouble {
+        match workbench.outcome(&places[at], verdict)?.trouble {
             Some(trouble) => bail!("the reference fails {}: {}", tests[at], trouble.saw),
             None => Ok(()),
         }

@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::bench::{Bench, Place};
 use crate::calibrate::Pace;
 use crate::clock;
 use crate::compile::{BuildError, Tree};
@@ -24,6 +23,7 @@ use crate::sandbox::Sandbox;
 use crate::schedule::{self, Job, Order};
 use crate::supervise::Verdict;
 use crate::text;
+use crate::workbench::{Place, Workbench};
 
 /// How to check.
 #[derive(Clone, Debug, Default)]
@@ -59,17 +59,18 @@ pub fn stage(
         pace.usual_patience = seconds.into();
     }
     let sandbox = options.sandbox.as_ref();
-    let (results, build_error) = match Bench::set_up(checks, tree, stage, &pace, sandbox)? {
+    let (results, build_error) = match Workbench::set_up(checks, tree, stage, &pace, sandbox)? {
         Err(BuildError(said)) => {
             let results = wanted.iter().map(|check| unbuilt(check, tree, stage)).collect();
             (results, Some(said))
         }
-        Ok(bench) => {
+        Ok(workbench) => {
             let needs =
                 Needs { checks, tree, stage, rubric: &rubric, pace: &pace, sandbox, answer: None };
-            let (rubric, bench, checks) = (&rubric, &bench, wanted.as_slice());
+            let (rubric, workbench, checks) = (&rubric, &workbench, wanted.as_slice());
             let (tests, results) = (Vec::new(), Vec::new());
-            let mut run = Run { tree, stage, rubric, bench, checks, needs, show, tests, results };
+            let mut run =
+                Run { tree, stage, rubric, workbench, checks, needs, show, tests, results };
             schedule::run(run.queue()?, options.jobs, &mut run)?;
             run.settle()?;
             (run.results, None)
@@ -131,7 +132,7 @@ struct Run<'a> {
     tree: &'a Tree,
     stage: &'a Stage,
     rubric: &'a Rubric,
-    bench: &'a Bench<'a>,
+    workbench: &'a Workbench<'a>,
     checks: &'a [&'a Check],
     needs: Needs<'a>,
     show: &'a mut dyn FnMut(&CheckResult),
@@ -172,8 +173,8 @@ impl Run<'_> {
         let mut jobs = Vec::new();
         for (number, check) in self.checks.iter().enumerate() {
             for name in &check.tests {
-                let place = self.bench.place(name)?;
-                let mut job = self.bench.job(&place);
+                let place = self.workbench.place(name)?;
+                let mut job = self.workbench.job(&place);
                 job.alone = self.rubric.test(self.stage, name).alone;
                 jobs.push(job);
                 self.tests.push(Test { check: number, place: Some(place), state: State::Waiting });
@@ -270,7 +271,7 @@ impl Order for Run<'_> {
 
     fn done(&mut self, at: usize, verdict: Verdict) -> Result<()> {
         if let Some(place) = self.tests[at].place.take() {
-            self.tests[at].state = State::Done(self.bench.outcome(&place, verdict)?);
+            self.tests[at].state = State::Done(self.workbench.outcome(&place, verdict)?);
         }
         self.settle()
     }

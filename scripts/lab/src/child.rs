@@ -87,7 +87,8 @@ fn pid(process: &process::Child) -> Pid {
     Pid::from_raw(process.id().cast_signed())
 }
 
-fn pidfd(process: &process::Child) -> Result<OwnedFd> {
+/// Readable when the process has ended, see `pidfd_open(2)`.
+pub fn pidfd(process: &process::Child) -> Result<OwnedFd> {
     // SAFETY: the call takes two numbers and touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.id(), 0) };
     let fd = Errno::result(fd).context("pidfd_open")?;

@@ -65,6 +65,14 @@ impl Tree {
         Ok(built.map(|mut executables| executables.pop().unwrap_or_default()))
     }
 
+    /// The same, as fast as the compiler can make it.
+    pub fn release(&self, stage: &Stage) -> Result<Result<PathBuf, BuildError>> {
+        let package = stage.package();
+        let args = ["build", "--release", "--package", &package, "--bin", &package];
+        let built = self.cargo(&args, "bin")?;
+        Ok(built.map(|mut executables| executables.pop().unwrap_or_default()))
+    }
+
     /// Builds the tests of a stage and says where they are.
     pub fn tests(&self, stage: &Stage) -> Result<PathBuf> {
         let (package, target) = (stage.package(), stage.test_target());

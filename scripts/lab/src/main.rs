@@ -1,9 +1,9 @@
 //! The lab tool: `cargo lab …`.
 //!
 //! For students: `list`, `check`, `watch`, `hint`, `diff`. For teachers: `export`, `reveal`,
-//! `catchup`, `grade`, `gradescope-zip`, `calibrate`, `gallery`. Each has a file of its name.
+//! `catchup`, `grade`, `gradescope-zip`, `calibrate`, `gallery`. For everybody: `trace`, and `bench`,
+//! which is in `measure`. Each of the others has a file of its name.
 
-mod bench;
 mod calibrate;
 mod catchup;
 mod check;
@@ -20,6 +20,7 @@ mod grade;
 mod gradescope_zip;
 mod hint;
 mod list;
+mod measure;
 mod needs;
 mod outcome;
 mod paths;
@@ -41,8 +42,10 @@ mod submission;
 mod supervise;
 mod table;
 mod text;
+mod trace;
 mod variant;
 mod watch;
+mod workbench;
 
 use std::process::ExitCode;
 
@@ -62,6 +65,7 @@ enum Command {
     Diff(diff::Args),
     Export(export::Args),
     Reveal(reveal::Args),
+    Trace(trace::Args),
     Catchup(catchup::Args),
     Grade(grade::Args),
     GradescopeZip(gradescope_zip::Args),
@@ -69,6 +73,9 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Check the checks: programs whose score is known
     Gallery(gallery::Args),
+    Bench(measure::Args),
+    #[command(hide = true, subcommand)]
+    BenchPart(measure::part::Part),
     #[command(hide = true)]
     Rustc(rustc::Args),
     #[command(hide = true)]
@@ -84,11 +91,14 @@ fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Reveal(args) => reveal::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Catchup(args) => catchup::run(&args),
         Command::Grade(args) => grade::run(&args),
         Command::GradescopeZip(args) => gradescope_zip::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Gallery(args) => gallery::run(&args),
+        Command::Bench(args) => measure::run(&args),
+        Command::BenchPart(part) => measure::part::run(&part),
         Command::Rustc(args) => rustc::run(&args),
         Command::Supervise(args) => supervise::run(&args),
     };

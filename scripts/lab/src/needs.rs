@@ -7,7 +7,6 @@ use std::collections::btree_map::Entry;
 
 use anyhow::{Context, Result};
 
-use crate::bench::Bench;
 use crate::calibrate::Pace;
 use crate::compile::Tree;
 use crate::region;
@@ -15,6 +14,7 @@ use crate::repo::{Repo, Stage};
 use crate::rubric::Rubric;
 use crate::sandbox::Sandbox;
 use crate::schedule;
+use crate::workbench::Workbench;
 
 /// The regions a stage needs, and what was found out about them.
 pub struct Needs<'a> {
@@ -45,13 +45,13 @@ impl Needs<'_> {
         if let Some(id) = needs.iter().find(|id| is_blank(id)) {
             return Ok(Some(format!("needs {id}, which is not written yet")));
         }
-        let (mut benches, mut known) = (BTreeMap::new(), BTreeMap::new());
+        let (mut workbenches, mut known) = (BTreeMap::new(), BTreeMap::new());
         for id in needs {
             let help = self.rubric.region(id);
             let shown_by = &help.with_context(|| format!("tests/rubric.toml: no {id}"))?.shown_by;
             let fails = match known.entry(shown_by.as_str()) {
                 Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(unknown) => *unknown.insert(self.fails(shown_by, &mut benches)?),
+                Entry::Vacant(unknown) => *unknown.insert(self.fails(shown_by, &mut workbenches)?),
             };
             if fails {
                 // When the time is up nothing can be said of a region.
@@ -62,27 +62,28 @@ impl Needs<'_> {
         Ok(None)
     }
 
-    /// Runs a test, `03:worker_holds_the_connection`, on the bench of its stage. There is none
+    /// Runs a test, `03:worker_holds_the_connection`, on the workbench of its stage. There is none
     /// where the program of that stage doesn't build.
     fn fails<'b>(
         &'b self,
         shown_by: &str,
-        benches: &mut BTreeMap<String, Option<Bench<'b>>>,
+        workbenches: &mut BTreeMap<String, Option<Workbench<'b>>>,
     ) -> Result<bool> {
         let (number, test) = shown_by
             .split_once(':')
             .with_context(|| format!("tests/rubric.toml: shown_by = {shown_by:?}"))?;
-        let bench = match benches.entry(number.to_owned()) {
+        let workbench = match workbenches.entry(number.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let stage = self.checks.stage(number)?;
-                let bench = Bench::set_up(self.checks, self.tree, &stage, self.pace, self.sandbox)?;
-                unknown.insert(bench.ok())
+                let workbench =
+                    Workbench::set_up(self.checks, self.tree, &stage, self.pace, self.sandbox)?;
+                unknown.insert(workbench.ok())
             }
         };
-        let Some(bench) = bench else { return Ok(true) };
-        let place = bench.place(test)?;
-        let verdict = schedule::one(bench.job(&place))?;
-        Ok(bench.outcome(&place, verdict)?.failed())
+        let Some(workbench) = workbench else { return Ok(true) };
+        let place = workbench.place(test)?;
+        let verdict = schedule::one(workbench.job(&place))?;
+        Ok(workbench.outcome(&place, verdict)?.failed())
     }
 }

@@ -129,7 +129,7 @@ impl Outcome {
         Ok(Self { seconds: verdict.seconds, trouble: Some(trouble) })
     }
 
-    /// With paths of the bench put as a person would.
+    /// With paths of the workbench put as a person would.
     pub fn with(mut self, mut paths: ShortPaths) -> Self {
         if let Some(trouble) = &mut self.trouble {
             let texts = trouble.ran.iter_mut().chain([&mut trouble.saw, &mut trouble.output]);

@@ -1,29 +1,29 @@
-//! Puts paths of the bench as a person would: `DIR/sample.bin` for a file in a temporary
+//! Puts paths of the workbench as a person would: `DIR/sample.bin` for a file in a temporary
 //! directory, `target/debug/step06-…` for the copy of the program.
 
 use std::path::Path;
 
 /// The names given so far, for one test.
 pub struct ShortPaths {
-    bench: String,
+    workbench: String,
     program: String,
     shown_program: String,
     dirs: Vec<String>,
 }
 
 impl ShortPaths {
-    /// For a bench in `bench` with a copy of the program `shown_program`.
-    pub fn new(bench: &Path, program: &Path, shown_program: &str) -> Self {
-        let [bench, program] = [bench, program].map(|path| path.display().to_string());
-        Self { bench, program, shown_program: shown_program.to_owned(), dirs: Vec::new() }
+    /// For a workbench in `workbench` with a copy of the program `shown_program`.
+    pub fn new(workbench: &Path, program: &Path, shown_program: &str) -> Self {
+        let [workbench, program] = [workbench, program].map(|path| path.display().to_string());
+        Self { workbench, program, shown_program: shown_program.to_owned(), dirs: Vec::new() }
     }
 
     /// Replaces them all.
     pub fn shorten(&mut self, text: &str) -> String {
         let text = text.replace(&self.program, &self.shown_program);
-        let bench = format!("{}/", self.bench);
+        let workbench = format!("{}/", self.workbench);
         let text =
-            self.replace(&text, &bench, |rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            self.replace(&text, &workbench, |rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         self.replace(&text, "/dev/shm/", |rest| rest.starts_with(".tmp"))
     }
 

@@ -34,6 +34,12 @@ impl Paint {
         Self(io::stdout().is_terminal() && !refused && !dumb)
     }
 
+    /// For what is no terminal.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self(false)
+    }
+
     /// The text in this style.
     pub fn with(self, style: Style, text: &str) -> String {
         let code = match style {

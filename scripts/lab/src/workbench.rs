@@ -1,4 +1,4 @@
-//! The bench of a stage: a copy of the program under test, a copy of the tests, and a place of its
+//! The workbench of a stage: a copy of the program under test, a copy of the tests, and a place of its
 //! own for each test that is run.
 //!
 //! Copies, because another build may replace the originals meanwhile, and because a test in a
@@ -28,8 +28,8 @@ const REPORT: &str = "report";
 /// How many bytes are kept of what a test prints.
 const OUTPUT: usize = 64 << 10;
 
-/// The bench of a stage. Gone when dropped, with all that is on it.
-pub struct Bench<'a> {
+/// The workbench of a stage. Gone when dropped, with all that is on it.
+pub struct Workbench<'a> {
     dir: TempDir,
     program: PathBuf,
     /// How a person would name it: `target/debug/step06-mmap-zero-copy`.
@@ -47,7 +47,7 @@ pub struct Place {
     dir: PathBuf,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Workbench<'a> {
     /// Builds the program of the stage in `tree`, and the tests of the stage in `checks`.
     pub fn set_up(
         checks: &Repo,
@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl Bench<'_> {
+impl Workbench<'_> {
     /// A place for a run of `test`.
     pub fn place(&self, test: &str) -> Result<Place> {
         self.places.set(self.places.get() + 1);
