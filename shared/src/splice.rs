@@ -235,6 +235,7 @@ impl Pipe {
         file.write_all(&buffer).context("write the file")?;
         buffer.resize(BUFFER, 0);
         let mut received = file.stream_position().context("lseek")?;
+        show(received);
         while received < size {
             let room = usize::try_from(size - received).map_or(BUFFER, |left| left.min(BUFFER));
             let length = connection.recv_some(&mut buffer[..room])?;

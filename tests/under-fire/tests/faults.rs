@@ -360,6 +360,24 @@ fn client_takes_a_failed_call_as_the_table_says() {
     });
 }
 
+/// When splice fails, the only byte of the file is in the pipe: nothing more is to come after it.
+#[test]
+fn last_figures_count_what_was_copied_out_of_the_pipe() {
+    if !trace::is_possible() {
+        return;
+    }
+    for stage in &STAGES[6..] {
+        let sample = Sample::of(1);
+        let server = stage.serve(sample.file(), &["--workers", "1"]);
+        let (port, out) = (server.port().to_string(), sample.out("here"));
+        let fault = Fault { call: "splice", error: "EINVAL", when: "2+" };
+        let client = fault.run(stage.bin(), &stage.client_args(&port, &out));
+        assert_received(&client, sample.file(), &out);
+        let figures = "received 1 of 1 bytes (100.0%)";
+        assert!(client.stderr.starts_with(figures), "{}: {client:?}", stage.name);
+    }
+}
+
 /// Standard error of a client has what `seen` says, once.
 fn judge_error(client: &Finished, seen: Seen) {
     if let Told(text) | Failed(text) = seen {
