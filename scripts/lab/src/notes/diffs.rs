@@ -42,9 +42,10 @@ fn page(repo: &Repo, from: &Stage, to: &Stage) -> Result<(PathBuf, String)> {
         to.number,
     );
     text += "\n| file | lines |\n| --- | --- |\n";
-    for Change { name, diff, summary } in &changes {
+    for change in &changes {
+        let Change { name, summary, .. } = change;
         let anchor = name.replace('.', "");
-        let name = if diff.is_empty() { name.clone() } else { format!("[{name}](#{anchor})") };
+        let name = if is_shown(change) { format!("[{name}](#{anchor})") } else { name.clone() };
         text += &format!("| {name} | {} |\n", summary.replace('-', "−"));
     }
     let modules = modules(repo, from, to)?;
@@ -55,11 +56,16 @@ fn page(repo: &Repo, from: &Stage, to: &Stage) -> Result<(PathBuf, String)> {
         let (file, link) = (module.file.display(), page.link_to(&module.file));
         text += &format!("- [{file}]({link}): {}\n", module.about);
     }
-    for Change { name, diff, .. } in changes.iter().filter(|it| !it.diff.is_empty()) {
+    for Change { name, diff, .. } in changes.iter().filter(|it| is_shown(it)) {
         let fence = if diff.contains("```") { "````" } else { "```" };
         text += &format!("\n## {name}\n\n{fence}diff\n{}\n{fence}\n", diff.trim_end());
     }
     Ok((page.path, text))
+}
+
+/// What is gone can be read in the chapter before.
+fn is_shown(change: &Change) -> bool {
+    !change.diff.is_empty() && !change.summary.ends_with("gone")
 }
 
 fn title(stage: &Stage) -> String {
