@@ -56,6 +56,9 @@ pub struct Run {
     /// Print what comes, ready to be put on the page
     #[arg(long)]
     show: bool,
+    /// How long to wait for what a command should print, in seconds
+    #[arg(long, default_value_t = 30)]
+    patience: u64,
 }
 
 /// Does what is asked for.
@@ -70,7 +73,9 @@ pub fn run(action: &Action) -> Result<ExitCode> {
     match action {
         Action::Fix => fix(&repo),
         Action::Check => check(&repo),
-        Action::Run(args) => console::run(&repo, &chosen(&repo, &args.pages)?, args.show),
+        Action::Run(args) => {
+            console::run(&repo, &chosen(&repo, &args.pages)?, args.patience, args.show)
+        }
         Action::Preprocess { .. } => preprocess::run(&repo).map(|()| ExitCode::SUCCESS),
         Action::RunInside(inner) => console::run_inside(inner),
     }

@@ -258,7 +258,7 @@ mod tests {
         let expected = lines(&["a", "…", "z"]);
         assert_eq!(look(&expected, &["a", "z"], ENDED), whole(2));
         assert_eq!(look(&expected, &["a", "z", "[parent pid 1] x", "z"], ENDED), whole(4));
-        assert_eq!(look(&expected, &["a", "z", "y"], ENDED), Match::TooMuch(1));
+        assert_eq!(look(&expected, &["a", "z", "y"], ENDED), Match::TooMuch(2));
         assert_eq!(look(&lines(&["…"]), &["x", "y"], ENDED), whole(2));
         let later = Ends { open_before: true, open_behind: true };
         assert_eq!(look(&lines(&["b"]), &["a", "b", "c"], later), Match::Whole(vec![0, 1]));

@@ -17,9 +17,6 @@ use crate::notes::console::world::Inner;
 use crate::pipe::wait_readable;
 use crate::repo::Repo;
 
-/// How long a step may take.
-const DEADLINE: Duration = Duration::from_secs(30);
-
 /// A command that has shown all that is expected is given so long to end. It is no matter if it
 /// doesn't: only what it prints too much wouldn't be seen.
 const GRACE: Duration = Duration::from_millis(300);
@@ -27,6 +24,8 @@ const GRACE: Duration = Duration::from_millis(300);
 pub struct Session {
     environment: Vec<(&'static str, OsString)>,
     terminals: Vec<Terminal>,
+    /// How long a step may take.
+    patience: Duration,
     /// Where the last step was.
     current: usize,
     /// A child has ended. We are the first process here, and reap everybody's orphans.
@@ -44,7 +43,15 @@ impl Session {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let ended = SignalFd::with_flags(&watched, flags).context("signalfd")?;
         let environment = inner.environment()?;
-        Ok(Self { environment, terminals: Vec::new(), current: 0, ended, shown: Vec::new() })
+        let patience = Duration::from_secs(inner.patience);
+        Ok(Self {
+            environment,
+            patience,
+            terminals: Vec::new(),
+            current: 0,
+            ended,
+            shown: Vec::new(),
+        })
     }
 
     /// Does a step and waits for what is expected of it.
@@ -88,7 +95,7 @@ impl Session {
 
     /// Waits for the expected lines; `anywhere`: in whatever terminal they come.
     fn await_output(&mut self, step: &Step, anywhere: bool) -> Result<()> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + self.patience;
         let mut complete_since = None::<Instant>;
         loop {
             self.take_all();
@@ -116,7 +123,11 @@ impl Session {
             {
                 return self.complain(step, *at, it);
             }
-            let limit = if complete_since.is_some() { GRACE / 3 } else { DEADLINE / 60 };
+            let limit = if complete_since.is_some() {
+                GRACE / 3
+            } else {
+                deadline.saturating_duration_since(Instant::now())
+            };
             self.wait(limit)?;
         }
     }
@@ -168,7 +179,7 @@ impl Session {
         let why = match found {
             Match::Missing(Expected { line, text }) => format!("didn't come: {text} (line {line})"),
             Match::TooMuch(index) => format!("came too much: {}", seen[*index]),
-            Match::Whole(_) if step.expected.is_empty() => {
+            Match::Whole(_) if !step.has_to_end => {
                 format!("doesn't end; if it is meant to stay, put a line {ELISION} below it")
             }
             Match::Whole(_) => "doesn't end, and another command follows".to_owned(),

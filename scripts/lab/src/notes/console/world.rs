@@ -65,6 +65,9 @@ pub struct Inner {
     /// Print what comes
     #[arg(long)]
     pub show: bool,
+    /// How long a command may take, in seconds
+    #[arg(long)]
+    pub patience: u64,
     /// What is thrown away afterwards: the other /tmp, the other cargo
     #[arg(long)]
     work: PathBuf,
@@ -74,7 +77,7 @@ pub struct Inner {
 }
 
 /// Runs the blocks of these pages, one after the other. Returns whether all is as they say.
-pub fn run(repo: &Repo, pages: &[Page], show: bool) -> Result<ExitCode> {
+pub fn run(repo: &Repo, pages: &[Page], patience: u64, show: bool) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     if let Some(why) = refusal() {
         println!("NOT CHECKED: the console blocks of the notes: {why}");
@@ -92,6 +95,7 @@ pub fn run(repo: &Repo, pages: &[Page], show: bool) -> Result<ExitCode> {
         job.command.push((&page.path).into());
         job.command.extend(["--work".into(), work.path().into()]);
         job.command.extend(["--programs".into(), (&programs).into()]);
+        job.command.extend(["--patience".into(), patience.to_string().into()]);
         job.command.extend(show.then_some("--show".into()));
         job.dir = repo.root().to_owned();
         job.output = 4 << 20;
@@ -148,11 +152,14 @@ impl Inner {
     /// Makes the network usable, and `/tmp` another one.
     pub fn enter(&self, repo: &Repo) -> Result<()> {
         loopback_up().context("set the loopback interface up")?;
-        // Where the lab itself is in /tmp, it has to stay.
-        let tmp = Path::new("/tmp");
-        if [repo.root(), &self.programs].iter().all(|it| !it.starts_with(tmp)) {
-            bind(&self.folder("tmp")?, tmp)?;
+        let (ours, tmp) = (self.folder("tmp")?, Path::new("/tmp"));
+        for needed in [repo.root(), &self.programs] {
+            // Where the lab itself is in /tmp, it has to stay.
+            if let Ok(inside) = needed.strip_prefix(tmp) {
+                bind(needed, &self.folder(Path::new("tmp").join(inside))?)?;
+            }
         }
+        bind(&ours, tmp)?;
         let built = repo.path("target/debug");
         if built != self.programs {
             fs::create_dir_all(&built).context("target/debug")?;
@@ -180,7 +187,7 @@ impl Inner {
         ])
     }
 
-    fn folder(&self, name: &str) -> Result<PathBuf> {
+    fn folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
         let path = self.work.join(name);
         fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(path)
@@ -194,6 +201,7 @@ fn real_cargo() -> OsString {
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(from), to, None::<&str>, flags, None::<&str>)
         .with_context(|| format!("mount {}", to.display()))
 }
