@@ -228,7 +228,8 @@ fn what_mdbook_gets_has_the_code_in_it() {
     let book: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         book["items"][0]["Chapter"]["content"],
-        "# X\n```rust\nformat!(\"hello, {name}\")\n```\n<pre class=\"mermaid\">A --&gt; B</pre>\n\n"
+        "# X\n```rust\nformat!(\"hello, {name}\")\n```\n<pre class=\"mermaid\">A --&gt; B</pre>\n\n\n\
+         <script src=\"mermaid.min.js\"></script>\n"
     );
     assert_eq!(lab.run(&["notes", "preprocess", "supports", "html"]).code, Some(0));
 }

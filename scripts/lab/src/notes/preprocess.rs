@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::notes::include;
-use crate::notes::page::{FOLDER, Page};
+use crate::notes::page::{Block, FOLDER, Page};
 use crate::repo::Repo;
 
 /// From standard input to standard output.
@@ -57,7 +57,12 @@ fn content(repo: &Repo, path: &Path, text: &str) -> Result<String> {
         lines.splice(include.line - 1..include.line, code);
     }
     let page = Page::parse(path, lines.join("\n"));
-    for block in page.blocks.iter().rev().filter(|block| block.language == "mermaid") {
+    if page.blocks.iter().any(is_diagram) {
+        // Into the page, and not into all pages: it is large. notes/theme/diagrams.js does the rest.
+        let script = page.link_to(&Path::new(FOLDER).join("mermaid.min.js"));
+        lines.extend([String::new(), format!("<script src=\"{script}\"></script>")]);
+    }
+    for block in page.blocks.iter().rev().filter(|it| is_diagram(it)) {
         let drawing = block.lines.iter().map(|line| escape(line)).collect::<Vec<_>>().join("\n");
         let end = block.line + block.lines.len() + 1;
         lines.splice(
@@ -66,6 +71,10 @@ fn content(repo: &Repo, path: &Path, text: &str) -> Result<String> {
         );
     }
     Ok(lines.join("\n") + "\n")
+}
+
+fn is_diagram(block: &Block) -> bool {
+    block.language == "mermaid"
 }
 
 fn escape(line: &str) -> String {
