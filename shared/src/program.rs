@@ -166,8 +166,9 @@ enum Outcome {
 
 /// Waits for the program's end, which is not reaped, for the parent's, or for the deadline.
 fn wait(program: &Child, parent_died: &Signals, deadline: Instant) -> io::Result<Outcome> {
+    let program_ended = program.pidfd()?;
     let mut poller = Poller::new()?;
-    poller.add(program.pidfd()?, Interest::Read, ())?;
+    poller.add(&program_ended, Interest::Read, ())?;
     poller.add(parent_died, Interest::Read, ())?;
     while poller.wait(Some(deadline))?.is_empty() {
         if Instant::now() >= deadline {

@@ -28,6 +28,7 @@ pub fn run() -> io::Result<()> {
     }
     check(demo.workers()? == workers[1..], "the other worker did both, and nobody is replaced")?;
 
+    while !demo.children_of(workers[1])?.is_empty() {}
     let client = demo.start_client("run", &["count"])?;
     while demo.children_of(workers[1])?.is_empty() {}
     demo.signal(demo.server(), Signal::SIGTERM)?;
