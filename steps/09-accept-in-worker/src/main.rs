@@ -7,8 +7,9 @@
 
 mod client;
 mod demo;
-mod request;
+mod job;
 mod server;
+mod visitor;
 mod worker;
 mod workers;
 

@@ -1,8 +1,6 @@
 //! The parent: tells workers of clients, and hears signals. It never touches a connection.
 
-use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -10,12 +8,11 @@ use shared::cli::{self, ProgramServeArgs};
 use shared::narrate::Narrator;
 use shared::poller::{Interest, Poller};
 use shared::process;
-use shared::program::Directory;
 use shared::say;
 use shared::signal::Signals;
 use shared::tcp::{self, Listener};
 
-use crate::worker::Job;
+use crate::job::Job;
 use crate::workers::Workers;
 
 /// The signals that parent and workers hear in their loops.
@@ -53,12 +50,7 @@ pub fn serve(args: &ProgramServeArgs) -> io::Result<()> {
 fn start(args: &ProgramServeArgs) -> io::Result<Server> {
     // Before the first fork: no signal is to find a process that isn't prepared for it.
     let signals = Signals::catch(&SIGNALS)?;
-    let job = Job {
-        directory: Directory::open(&args.cgi_dir.clone().unwrap_or_else(default_directory))?,
-        time_limit: args.time_limit(),
-        stall_timeout: args.stall_timeout(),
-        quiet: args.quiet,
-    };
+    let job = Job::new(args)?;
     // Listen first, fork later: this is what the workers are to inherit.
     let mut listener = tcp::listen(&args.address.host, args.address.port)?;
     let workers = Workers::start(args.workers, &mut listener, &job)?;
@@ -72,13 +64,6 @@ fn start(args: &ProgramServeArgs) -> io::Result<Server> {
     Ok(Server { listener, workers, poller, signals, look_again: None, leaving: false, parent })
 }
 
-/// The programs that come with this stage: where it was built, or beside the executable.
-fn default_directory() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("cgi");
-    let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join("cgi")));
-    beside.filter(|it| it.is_dir() && !built.is_dir()).unwrap_or(built)
-}
-
 impl Server {
     fn run(mut self) -> io::Result<()> {
         while self.workers.alive() > 0 {
@@ -90,19 +75,24 @@ impl Server {
             }
             if self.look_again.is_some_and(|at| at <= Instant::now()) {
                 self.look_again = None;
-                if !self.leaving && self.listener.has_clients()? {
+                if self.listener.has_clients()? {
                     self.announce();
                 }
             }
         }
-        let left_well = "all workers have left";
-        say!(self.parent, "{}", if self.leaving { left_well } else { "nobody can serve" });
-        if self.leaving { Ok(()) } else { Err(io::Error::other("no worker is left")) }
+        if !self.leaving {
+            return Err(io::Error::other("no worker is left"));
+        }
+        say!(self.parent, "all workers have left");
+        Ok(())
     }
 
     /// Tells a worker that somebody waits. Two clients of one instant may come as one event: the
     /// worker accepts until there is none.
     fn announce(&mut self) {
+        if self.leaving {
+            return; // it is being reset
+        }
         if let Some(number) = self.workers.announce() {
             say!(self.parent, "somebody waits: worker {number} is told");
         }

@@ -1,29 +1,21 @@
-//! A worker: accepts by itself, reads the requests of many clients at once, starts programs.
+//! A worker: accepts by itself, has many clients at once, starts programs for them.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use shared::channel::{Word, WorkerEnd};
-use shared::narrate::{Narrator, printable};
+use shared::narrate::Narrator;
 use shared::poller::{Interest, Poller};
 use shared::process;
-use shared::program::Directory;
 use shared::say;
 use shared::signal::Signals;
 use shared::tcp::Listener;
 
-use crate::request::Client;
+use crate::job::Job;
 use crate::server::SIGNALS;
-
-/// What a worker works with.
-pub struct Job {
-    pub directory: Directory,
-    pub time_limit: Duration,
-    pub stall_timeout: Duration,
-    pub quiet: bool,
-}
+use crate::visitor::{Next, Visitor};
 
 #[derive(Clone, Copy)]
 enum Token {
@@ -38,9 +30,10 @@ struct Worker<'a> {
     listener: &'a mut Listener,
     signals: Signals,
     poller: Poller<Token>,
-    /// By a number that counts up, so the first is the one whose time is over first.
-    clients: BTreeMap<u64, Client>,
-    accepted: u64,
+    /// By a number that counts up: the first is the one whose time is over first.
+    clients: BTreeMap<u64, Visitor>,
+    /// The number of the next.
+    next: u64,
     /// How many programs run.
     programs: usize,
     job: &'a Job,
@@ -55,14 +48,13 @@ pub fn run(
     job: &Job,
 ) -> io::Result<()> {
     let worker = Narrator::worker(number, job.quiet);
-    let signals = Signals::catch(&SIGNALS)?;
+    let signals = Signals::catch(&SIGNALS)?; // one of our own: the parent's tells of the parent's
     let mut poller = Poller::new()?;
     poller.add(&channel, Interest::ReadEdge, Token::Parent)?;
     poller.add(&signals, Interest::ReadEdge, Token::Signal)?;
     say!(worker, "waiting for clients");
-    let (clients, channel) = (BTreeMap::new(), Some(channel));
-    let (accepted, programs) = (0, 0);
-    Worker { channel, listener, signals, poller, clients, accepted, programs, job, worker }.work()
+    let (channel, clients) = (Some(channel), BTreeMap::new());
+    Worker { channel, listener, signals, poller, clients, next: 0, programs: 0, job, worker }.work()
 }
 
 impl Worker<'_> {
@@ -100,12 +92,11 @@ impl Worker<'_> {
         loop {
             match self.listener.accept() {
                 Ok(Some(socket)) => {
-                    let id = self.accepted;
-                    self.accepted += 1;
-                    self.poller.add(&socket, Interest::ReadEdge, Token::Client(id))?;
-                    let deadline = Instant::now() + self.job.stall_timeout;
-                    self.clients.insert(id, Client::new(socket, deadline));
+                    let (id, client) = (self.next, Visitor::new(socket, self.job));
                     say!(self.worker, "client {id} is here");
+                    self.poller.add(&client, Interest::ReadEdge, Token::Client(id))?;
+                    self.clients.insert(id, client);
+                    self.next += 1;
                 }
                 Ok(None) => return Ok(()),
                 // No descriptor left, for one. The parent sees who waits, and tells again.
@@ -115,57 +106,41 @@ impl Worker<'_> {
         // END 09.accept
     }
 
-    /// Reads what a client has sent. With its request complete it is out of our hands.
     fn attend(&mut self, id: u64) -> io::Result<()> {
         let Some(client) = self.clients.get_mut(&id) else {
             return Ok(()); // given up a moment ago
         };
-        if !client.is_refused() {
-            let served = client.read().and_then(|name| {
-                let Some(name) = name else { return Ok(false) };
-                let program = self.job.directory.find(&name)?;
-                let keeper = program.start(client.socket(), self.job.time_limit)?;
-                say!(self.worker, "client {id} gets {} (pid {keeper})", printable(&name));
-                Ok(true)
-            });
-            match served {
-                Ok(false) => return Ok(()),
-                Ok(true) => {
-                    self.programs += 1;
-                    return self.forget(id);
-                }
-                Err(error) => {
-                    say!(self.worker, "client {id} gets nothing: {error}");
-                    client.refuse(&error);
-                }
+        match client.attend(self.job) {
+            Next::Wait => Ok(()),
+            Next::Runs(keeper, name) => {
+                say!(self.worker, "client {id} gets {name}, kept by pid {keeper}");
+                self.programs += 1;
+                self.forget(id)
             }
+            Next::Refused(why) => {
+                say!(self.worker, "client {id} gets nothing: {why}");
+                self.attend(id) // what it has sent by now
+            }
+            Next::Done => self.forget(id),
         }
-        if client.drain() { Ok(()) } else { self.forget(id) }
     }
 
     fn give_up_the_slow(&mut self) -> io::Result<()> {
         while let Some(mut first) = self.clients.first_entry()
             && first.get().deadline <= Instant::now()
         {
-            let (id, client) = (*first.key(), first.get_mut());
-            if !client.is_refused() {
-                let seconds = self.job.stall_timeout.as_secs();
-                client.refuse(&io::Error::other(format!("no \\r\\n within {seconds} s")));
-                say!(self.worker, "client {id} took too long");
-            }
-            client.drain();
+            first.get_mut().give_up(self.job);
+            let id = *first.key();
+            say!(self.worker, "client {id} has had its time");
             self.forget(id)?;
         }
         Ok(())
     }
 
-    /// Closes our copy of a connection. Removed first: while a program has a copy, epoll would
-    /// still tell us of it.
+    /// Closes our copy of a connection. Removed first: as long as a program has a copy, epoll
+    /// would go on to tell us of it.
     fn forget(&mut self, id: u64) -> io::Result<()> {
-        match self.clients.remove(&id) {
-            Some(client) => self.poller.remove(&client),
-            None => Ok(()),
-        }
+        self.clients.remove(&id).map_or(Ok(()), |client| self.poller.remove(&client))
     }
 
     fn hear_signals(&mut self) -> io::Result<()> {
@@ -174,18 +149,16 @@ impl Worker<'_> {
                 self.leave()?;
             }
         }
-        while let Some((pid, _)) = process::reap_next()? {
+        while let Some((keeper, _)) = process::reap_next()? {
             self.programs -= 1;
-            say!(self.worker, "the program of pid {pid} has ended");
+            say!(self.worker, "the program kept by pid {keeper} has ended");
         }
         Ok(())
     }
 
     /// No more clients. Who has been accepted is served to the end.
     fn leave(&mut self) -> io::Result<()> {
-        let Some(channel) = self.channel.take() else {
-            return Ok(());
-        };
+        let Some(channel) = self.channel.take() else { return Ok(()) };
         say!(self.worker, "leaving when all clients are served ({})", self.clients.len());
         self.poller.remove(&channel)
     }

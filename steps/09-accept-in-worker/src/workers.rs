@@ -9,7 +9,8 @@ use shared::channel::{self, ParentEnd};
 use shared::process;
 use shared::tcp::Listener;
 
-use crate::worker::{self, Job};
+use crate::job::Job;
+use crate::worker;
 
 struct Worker {
     pid: Pid,
