@@ -917,13 +917,14 @@ fn signal_right_after_the_first_line_is_obeyed() {
 #[test]
 fn burst_of_signals_leaves_nobody() {
     let programs = Programs::new();
-    programs.add("endless", ENDLESS);
+    programs.add("waits", &waits_for(&programs));
     let mut server = start(&programs, &[&PATIENT[..], &["--workers", "5"]].concat());
-    let mut client = begin(&server, "endless");
+    let mut client = begin(&server, "waits");
     for _ in 0..50 {
         server.signal(server.pid(), Signal::SIGTERM);
         server.signal(server.pid(), Signal::SIGINT);
     }
+    fs::write(programs.notes(), "").unwrap(); // for a server that took all of them for one
     server.wait_exit(limit());
     server.wait_nobody_left(LAST_BREATH);
     client.wait_closed();
