@@ -76,8 +76,8 @@ impl Directory {
         if !is_file || mode & 0o111 == 0 {
             return Err(io::Error::other(format!("{shown}: not an executable file")));
         }
-        // END 09.find
         Ok(Program { directory: self, file, name: CString::new(name)? })
+        // END 09.find
     }
 }
 
