@@ -70,6 +70,7 @@ impl Visitor {
     /// program that gets it as its standard output knows nothing of `EAGAIN`.
     fn read_name(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut buffer = [0; 1024];
+        // LAB 09.read: read until the name is complete, or nothing is left, or it is too long
         loop {
             match tcp::try_recv(&self.socket, &mut buffer) {
                 Ok(0) => return Err(io::Error::other("the request ended without \\r\\n")),
@@ -86,6 +87,7 @@ impl Visitor {
                 return Ok(Some(self.received[..end].to_vec()));
             }
         }
+        // END 09.read
     }
 
     /// Sends one line and says that this was all. Whoever still sends is listened to: closed now,
