@@ -29,9 +29,9 @@ impl Job {
     }
 }
 
-/// The programs that come with this stage: where it was built, or else beside the executable.
+/// The programs that come with this stage: beside the executable, or else where it was built.
 fn default_directory() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("cgi");
     let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.join("cgi")));
-    beside.filter(|it| it.is_dir() && !built.is_dir()).unwrap_or(built)
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("cgi");
+    beside.filter(|it| it.is_dir()).unwrap_or(built)
 }
