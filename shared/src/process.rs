@@ -207,10 +207,13 @@ impl Drop for Child {
 /// # Errors
 /// `waitpid(2)`.
 pub fn reap_next() -> io::Result<Option<(Pid, Ending)>> {
-    match wait(ANY, libc::WNOHANG) {
-        Ok((NOBODY, _)) | Err(Errno::ECHILD) => Ok(None),
-        Ok((pid, status)) => Ok(Some((pid, Ending::of(status)))),
-        Err(errno) => Err(errno).context("waitpid"),
+    loop {
+        return match wait(ANY, libc::WNOHANG) {
+            Err(Errno::EINTR) => continue,
+            Ok((NOBODY, _)) | Err(Errno::ECHILD) => Ok(None),
+            Ok((pid, status)) => Ok(Some((pid, Ending::of(status)))),
+            Err(errno) => Err(errno).context("waitpid"),
+        };
     }
 }
 

@@ -165,16 +165,12 @@ impl Listener {
         if lasts || passes { Ok(None) } else { Err(errno).context("accept") }
     }
 
-    /// Does somebody wait in the queue at this moment?
-    ///
-    /// # Errors
-    /// `poll(2)`.
-    pub fn has_clients(&self) -> io::Result<bool> {
+    /// Does somebody wait in the queue at this moment? If that can't be found out, yes: better to
+    /// be sent for nothing than to leave somebody waiting.
+    #[must_use]
+    pub fn has_clients(&self) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Err(Errno::EINTR) => Ok(true), // better to look in vain than to leave somebody waiting
-            result => Ok(result.context("poll")? > 0),
-        }
+        poll(&mut fds, PollTimeout::ZERO) != Ok(0)
     }
 
     /// Stops listening, at once and in every process that shares this socket: who connects from

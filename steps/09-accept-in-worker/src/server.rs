@@ -75,7 +75,7 @@ impl Server {
             }
             if self.look_again.is_some_and(|at| at <= Instant::now()) {
                 self.look_again = None;
-                if self.listener.has_clients()? {
+                if self.listener.has_clients() {
                     self.announce();
                 }
             }

@@ -93,10 +93,16 @@ impl Worker<'_> {
             match self.listener.accept() {
                 Ok(Some(socket)) => {
                     let (id, client) = (self.next, Visitor::new(socket, self.job));
-                    say!(self.worker, "client {id} is here");
-                    self.poller.add(&client, Interest::ReadEdge, Token::Client(id))?;
-                    self.clients.insert(id, client);
                     self.next += 1;
+                    match self.poller.add(&client, Interest::ReadEdge, Token::Client(id)) {
+                        Ok(()) => say!(self.worker, "client {id} is here"),
+                        // Closed right away: one client's trouble is nobody else's.
+                        Err(error) => {
+                            say!(self.worker, "client {id} is lost: {error}");
+                            continue;
+                        }
+                    }
+                    self.clients.insert(id, client);
                 }
                 Ok(None) => return Ok(()),
                 // No descriptor left, for one. The parent sees who waits, and tells again.
