@@ -13,6 +13,7 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 09 | [`program`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
 //! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
@@ -34,6 +35,7 @@ pub mod narrate;
 pub mod poller;
 pub mod pool;
 pub mod process;
+pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod served_file;
