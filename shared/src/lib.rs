@@ -13,6 +13,7 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
 //! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
@@ -31,12 +32,14 @@ pub mod fd_passing;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;
+pub mod news;
 pub mod poller;
 pub mod pool;
 pub mod process;
 pub mod progress;
 pub mod protocol;
 pub mod served_file;
+pub mod shared_memory;
 pub mod signal;
 pub mod splice;
 pub mod tcp;

@@ -25,6 +25,8 @@ pub enum Interest {
     Read,
     /// Until a write doesn't block.
     Write,
+    /// Until one of them doesn't block (stage 11).
+    ReadOrWrite,
 }
 
 impl Interest {
@@ -39,6 +41,7 @@ impl Interest {
             Self::Nothing => EpollFlags::empty(),
             Self::Read => EpollFlags::EPOLLIN,
             Self::Write => EpollFlags::EPOLLOUT,
+            Self::ReadOrWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }
     }
 }
