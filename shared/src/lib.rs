@@ -13,12 +13,14 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 10 | [`chat`], [`join`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
 //! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
 //! runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
 
 pub mod channel;
+pub mod chat;
 pub mod chunks;
 pub mod cli;
 pub mod demo;
@@ -28,6 +30,7 @@ pub mod echo;
 pub mod error;
 pub mod exercise;
 pub mod fd_passing;
+pub mod join;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;
