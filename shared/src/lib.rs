@@ -13,6 +13,7 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 10 | [`chat`], [`join`] |
 //! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
@@ -20,6 +21,7 @@
 //! runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
 
 pub mod channel;
+pub mod chat;
 pub mod chunks;
 pub mod cli;
 pub mod demo;
@@ -29,6 +31,7 @@ pub mod echo;
 pub mod error;
 pub mod exercise;
 pub mod fd_passing;
+pub mod join;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;
