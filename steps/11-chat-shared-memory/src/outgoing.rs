@@ -77,8 +77,8 @@ impl<'a> Outgoing<'a> {
 
     /// From now on there is no more news. What there is by now is still to be sent.
     pub fn close(&mut self) {
-        for ring in (0..self.sent.len()).filter(|&ring| ring != self.own) {
-            if self.waiting(ring) > 0 {
+        for ring in 0..self.sent.len() {
+            if ring != self.own && self.waiting(ring) > 0 {
                 self.add(ring);
             }
         }

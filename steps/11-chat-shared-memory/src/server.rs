@@ -1,6 +1,7 @@
 //! The parent: forks a worker for each user, and tells each of the news of the others.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -11,7 +12,7 @@ use shared::poller::{Interest, Poller, earlier};
 use shared::process::raise_descriptor_limit;
 use shared::say;
 use shared::shared_memory::Rings;
-use shared::signal::{self, Signals};
+use shared::signal::Signals;
 use shared::tcp::{self, Listener};
 
 use crate::seats::Seats;
@@ -124,7 +125,7 @@ impl Server<'_> {
         }
     }
 
-    fn seat(&mut self, number: usize, user: std::os::fd::OwnedFd) -> io::Result<()> {
+    fn seat(&mut self, number: usize, user: OwnedFd) -> io::Result<()> {
         let (pid, channel) = self.seats.admit(number, user)?;
         say!(self.parent, "a user gets seat {number}, and pid {pid} for a worker");
         self.poller.add(channel, Interest::Read, Token::Worker(number))
