@@ -17,6 +17,8 @@ pub struct Incoming<'a> {
     /// More may come from the user, and is wanted.
     open: bool,
     hung_up: bool,
+    /// The parent knows that we shall publish nothing more.
+    mute: bool,
     /// The ring was full. It is not written before half of it is free, for many small steps cost
     /// more than a few large ones.
     full: bool,
@@ -24,7 +26,14 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub fn new(writer: Writer<'a>) -> Self {
-        Self { writer, speaker: Speaker::default(), open: true, hung_up: false, full: false }
+        Self {
+            writer,
+            speaker: Speaker::default(),
+            open: true,
+            hung_up: false,
+            mute: false,
+            full: false,
+        }
     }
 
     /// Is there anything to be done when the user sends something? Not while lines that have come
@@ -74,6 +83,10 @@ impl<'a> Incoming<'a> {
                 }
             }
             asides.extend(self.say(channel)?);
+        }
+        if self.is_over() && !self.mute {
+            self.mute = true;
+            channel.send_report(Report::Mute)?;
         }
         Ok(asides)
     }

@@ -8,6 +8,8 @@
 mod demo;
 mod farewell;
 mod incoming;
+mod leave;
+mod member;
 mod outgoing;
 mod seats;
 mod server;

@@ -12,11 +12,16 @@ use shared::poller::earlier;
 use shared::shared_memory::{RING, Rings};
 use shared::tcp;
 
+/// How much the kernel may hold for a user beside the rings, in bytes. Little, so that a user who
+/// doesn't read is soon seen not to.
+pub const UNSENT: u32 = 16 << 10;
+
 /// Every so many bytes the parent is told how far a ring is sent.
 pub const STEP: u64 = RING / 16;
 
-/// While more than this of a ring waits for a user, others may have to wait for it, too.
-pub const MUCH: u64 = RING / 4 + 2 * STEP;
+/// While more than this of a ring waits for a user, its writer may have to wait, too: that goes on
+/// when half of the ring is free, and hears of progress up to two steps late.
+pub const MUCH: u64 = RING / 2 - 2 * STEP;
 
 /// So much such a user has to take within `PATIENCE`.
 const PACE: u64 = QUEUE as u64 / 2;
@@ -77,6 +82,9 @@ impl<'a> Outgoing<'a> {
 
     /// From now on there is no more news. What there is by now is still to be sent.
     pub fn close(&mut self) {
+        if self.closing {
+            return;
+        }
         for ring in 0..self.sent.len() {
             if ring != self.own && self.waiting(ring) > 0 {
                 self.add(ring);

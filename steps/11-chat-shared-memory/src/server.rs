@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use shared::cli::{self, ChatServeArgs};
@@ -12,46 +12,41 @@ use shared::poller::{Interest, Poller, earlier};
 use shared::process::raise_descriptor_limit;
 use shared::say;
 use shared::shared_memory::Rings;
-use shared::signal::Signals;
+use shared::signal::{LEAVE, Signals};
 use shared::tcp::{self, Listener};
 
 use crate::seats::Seats;
 
-/// The signals that mean "leave".
-pub use shared::signal::LEAVE;
-
-/// How long the workers have to deliver what is left when the server leaves.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// How many processes may be on their way out beside those who have a seat.
+/// How many children may be on their way out beside those who have a seat.
 const DEPARTING: usize = 64;
 
 /// So many reports of a worker are taken before it is the turn of the others.
 const ROUNDS: usize = 64;
 
+/// Whose descriptor is ready.
 #[derive(Clone, Copy)]
-enum Token {
+pub enum Token {
     Listener,
     Signal,
     Worker(usize),
 }
 
-struct Server<'a> {
-    /// `None` when the server is leaving.
-    listener: Option<Listener>,
-    seats: Seats<'a>,
-    poller: Poller<Token>,
-    signals: Signals,
-    /// Who is left then is killed.
-    grace: Option<Instant>,
-    parent: Narrator,
+pub struct Server<'a> {
+    /// `None` once the server leaves.
+    pub listener: Option<Listener>,
+    pub seats: Seats<'a>,
+    pub poller: Poller<Token>,
+    pub signals: Signals,
+    /// When to kill whoever hasn't left.
+    pub grace: Option<Instant>,
+    pub parent: Narrator,
 }
 
 /// Runs the server until a signal tells it to leave, and then until the last worker has left.
 pub fn serve(args: &ChatServeArgs) -> io::Result<()> {
-    // Before the first fork: no signal is to find a process that isn't prepared for it.
+    // Before the first fork: no signal is to find a process that isn't prepared for it. And what
+    // the children are to share with us has to be there before they are.
     let signals = Signals::catch(&[&LEAVE[..], &[Signal::SIGCHLD]].concat())?;
-    // Before the first fork, too: only what is mapped by then is shared.
     let rings = Rings::map(args.max_users.into())?;
     raise_descriptor_limit();
     let listener = tcp::listen(&args.address.host, args.address.port)?;
@@ -61,8 +56,7 @@ pub fn serve(args: &ChatServeArgs) -> io::Result<()> {
     let size = format!("for {} users", args.max_users);
     cli::announce_as(&listener, &size, "join --name ann", args.quiet)?;
     let (seats, parent) = (Seats::new(&rings, args), Narrator::parent(args.quiet));
-    let listener = Some(listener);
-    Server { listener, seats, poller, signals, grace: None, parent }.run()
+    Server { listener: Some(listener), seats, poller, signals, grace: None, parent }.run()
 }
 
 impl Server<'_> {
@@ -77,24 +71,18 @@ impl Server<'_> {
                     Token::Worker(number) => self.hear_worker(number)?,
                 }
             }
-            let poller = &mut self.poller;
-            self.seats.tell(|channel, blocked| {
+            // Once for all that was heard: many reports become one notice.
+            for (channel, blocked) in self.seats.tell() {
                 let interest = if blocked { Interest::ReadOrWrite } else { Interest::Read };
-                poller.set_interest(channel, interest)
-            })?;
-            for number in self.seats.kill_the_frozen() {
-                say!(self.parent, "worker {number} stands still: killed, for others wait for it");
+                self.poller.set_interest(channel, interest)?;
             }
-            if self.grace.is_some_and(|at| at <= Instant::now()) {
-                self.kill_all("the grace time is over");
-            }
+            self.kill_the_late();
         }
         say!(self.parent, "all workers have left");
         Ok(())
     }
 
-    /// Watches the listener unless there are too many children or too few descriptors. Returns
-    /// until when it rests.
+    /// Watches the listener, unless it rests, or there are too many children. Returns until when.
     fn watch_listener(&mut self) -> io::Result<Option<Instant>> {
         let Some(listener) = &mut self.listener else {
             return Ok(None);
@@ -105,34 +93,35 @@ impl Server<'_> {
         Ok(rest)
     }
 
-    /// Forks a worker for a user; or, if no seat is free, a process that says so: we wait for
-    /// nobody.
     fn welcome(&mut self) {
         let Some(listener) = &mut self.listener else {
             return;
         };
-        let welcomed = match (listener.accept(), self.seats.free()) {
-            (Ok(Some(user)), Some(number)) => self.seat(number, user),
-            (Ok(Some(user)), None) => {
-                say!(self.parent, "a user is turned away: no seat is free");
-                self.seats.turn_away(user)
-            }
-            (Ok(None), _) => Ok(()), // it left again
-            (Err(error), _) => Err(error),
-        };
-        if let Err(error) = welcomed {
+        let user = listener.accept();
+        // None: it left again.
+        if let Err(error) = user.and_then(|user| user.map_or(Ok(()), |user| self.seat(user))) {
             say!(self.parent, "no user now: {error}");
         }
     }
 
-    fn seat(&mut self, number: usize, user: OwnedFd) -> io::Result<()> {
+    /// Forks a worker for a user, if a seat is free.
+    fn seat(&mut self, user: OwnedFd) -> io::Result<()> {
+        let Some(number) = self.seats.free() else {
+            say!(self.parent, "a user is turned away: no seat is free");
+            return self.seats.turn_away(user);
+        };
         let (pid, channel) = self.seats.admit(number, user)?;
-        say!(self.parent, "a user gets seat {number}, and pid {pid} for a worker");
-        self.poller.add(channel, Interest::Read, Token::Worker(number))
+        say!(self.parent, "a user gets seat {number}, and with it worker {number}, pid {pid}");
+        let watched = self.poller.add(channel, Interest::Read, Token::Worker(number));
+        if watched.is_err() {
+            self.seats.kill(number); // we would hear nothing of it
+            self.seats.clear(number);
+        }
+        watched
     }
 
     /// Takes what a worker reports.
-    fn hear_worker(&mut self, number: usize) -> io::Result<()> {
+    pub fn hear_worker(&mut self, number: usize) -> io::Result<()> {
         for _ in 0..ROUNDS {
             match self.seats.receive(number) {
                 Report::News => self.seats.spread(number),
@@ -140,7 +129,7 @@ impl Server<'_> {
                 Report::Mute => self.seats.mark_mute(number),
                 Report::Deaf => self.seats.mark_deaf(number),
                 Report::Gone => {
-                    self.seats.kill(number); // it can't be of any use any more
+                    self.seats.kill(number); // most likely it is dead already
                     return self.clear(number);
                 }
                 Report::Nothing => break,
@@ -149,51 +138,12 @@ impl Server<'_> {
         if self.seats.is_done(number) { self.clear(number) } else { Ok(()) }
     }
 
-    /// A worker has left, or was killed. What it had published before is still told and sent.
+    /// A worker has left, or was killed. What it has published is told in any case.
     fn clear(&mut self, number: usize) -> io::Result<()> {
         self.seats.spread(number);
         match self.seats.clear(number) {
             Some(channel) => self.poller.remove(channel),
             None => Ok(()),
         }
-    }
-
-    fn hear_signals(&mut self) -> io::Result<()> {
-        let mut told = None;
-        while let Some(signal) = self.signals.next()? {
-            if signal != Signal::SIGCHLD.as_str() {
-                told = Some(signal);
-            }
-        }
-        // One SIGCHLD can stand for several children.
-        while let Some(number) = self.seats.next_dead()? {
-            self.hear_worker(number)?; // to the end of its channel
-        }
-        for joined in self.seats.reap()? {
-            say!(self.parent, "{joined}");
-        }
-        match told {
-            Some(signal) if self.listener.is_none() => self.kill_all(signal),
-            Some(signal) => self.leave(signal)?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Stops listening and has everybody leave.
-    fn leave(&mut self, signal: &str) -> io::Result<()> {
-        say!(self.parent, "{signal}: leaving, with {} users here", self.seats.taken());
-        if let Some(listener) = self.listener.take() {
-            self.poller.remove(&listener)?;
-        }
-        self.grace = Some(Instant::now() + GRACE);
-        self.seats.dismiss();
-        Ok(())
-    }
-
-    fn kill_all(&mut self, why: &str) {
-        say!(self.parent, "{why}: killing who is left");
-        self.grace = None;
-        self.seats.kill_all();
     }
 }
