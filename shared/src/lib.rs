@@ -17,13 +17,14 @@
 //! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
-//! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
-//! runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
+//! people), [`error`] (how a failure reads), [`demo`], [`downloads`] and [`conversation`] (a stage
+//! that runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
 
 pub mod channel;
 pub mod chat;
 pub mod chunks;
 pub mod cli;
+pub mod conversation;
 pub mod demo;
 pub mod download;
 pub mod downloads;

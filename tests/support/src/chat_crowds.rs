@@ -32,7 +32,7 @@ pub fn loses_nothing_in_a_crowd(bin: &str, users: usize, lines: usize) {
     for (user, heard) in heard.iter().enumerate() {
         let mut next = vec![0; users];
         for line in heard.split_inclusive(|&byte| byte == b'\n') {
-            let who = line.split(|&byte| byte == b' ').next().and_then(|who| number(who));
+            let who = line.split(|&byte| byte == b' ').next().and_then(number);
             let Some(who) = who.filter(|who| *who < users && *who != user) else {
                 panic!("user {user} heard a line of nobody else's: {}", shown(line));
             };
