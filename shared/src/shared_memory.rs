@@ -85,7 +85,6 @@ impl Rings {
     /// # Errors
     /// `send(2)`: `EAGAIN` when nothing fits now; `EPIPE`, `ECONNRESET` when the peer left.
     pub fn send(&self, socket: &OwnedFd, ring: usize, range: Range<u64>) -> io::Result<u64> {
-        // LAB 11.send: send(2) the piece of the range that is in one piece, without waiting
         let (start, length) = self.shared[ring].piece(range);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         loop {
@@ -97,7 +96,6 @@ impl Rings {
                 Err(errno) => return Err(errno).context("send"),
             }
         }
-        // END 11.send
     }
 
     /// A copy of this range, which is published, and kept by who asks.

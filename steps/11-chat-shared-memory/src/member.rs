@@ -88,7 +88,6 @@ impl Member {
     /// Tells it what it doesn't know yet. False: its channel is full, and something is left for
     /// later. (What can't be sent because it is dead needn't be: its end will be noticed.)
     pub fn tell(&mut self, all_mute: bool) -> bool {
-        // LAB 11.tell: if there is news, or the limit has grown by a step: send both, note what is told
         if !self.news.is_empty() || self.limit >= self.told + STEP {
             if is_full(self.channel.send_news(self.limit, self.news.iter().copied())) {
                 return false;
@@ -96,7 +95,6 @@ impl Member {
             self.told = self.limit;
             self.news.clear();
         }
-        // END 11.tell
         if self.leave == Leave::Due {
             if is_full(self.channel.ask_to_leave()) {
                 return false;
