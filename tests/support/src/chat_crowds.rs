@@ -1,5 +1,6 @@
 //! Much talk at once in a chat (stages 10 and 11): crowds, floods, and users who don't read.
 
+use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
@@ -114,6 +115,7 @@ pub fn drops_who_stalls(bin: &str) {
 pub fn is_not_slowed_down_by_a_trickle(bin: &str) {
     let mut room = Room::of(bin, 3);
     let slow = room.take(2);
+    let connection = slow.stream().try_clone().expect("dup");
     let trickle = thread::spawn(move || {
         // 20 KiB a second: at this pace the flood would take ten minutes.
         let mut buffer = [0; 1024];
@@ -125,7 +127,7 @@ pub fn is_not_slowed_down_by_a_trickle(bin: &str) {
     let heard = room.talk(&[&said, b""], &[0, said.len()]);
     assert_bytes("what user 1 heard", &heard[1], &said);
     room.says(0, "that was quick");
-    drop(room); // the connection of who still reads ends with it
+    connection.shutdown(Shutdown::Both).expect("shutdown");
     trickle.join().expect("the slow user ends");
 }
 
