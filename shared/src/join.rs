@@ -152,7 +152,6 @@ impl Stay {
 
     /// Sends what is in the pipe, or as much as the server takes now.
     fn send_typed(&mut self) -> io::Result<()> {
-        // LAB 10.send_typed: splice from the pipe to the socket; the server may be slow, or gone
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
         match splice(&self.outlet, None, &self.socket, None, self.inside, flags) {
             Ok(moved) => self.inside -= moved,
@@ -164,7 +163,6 @@ impl Stay {
             self.end_typing();
         }
         Ok(())
-        // END 10.send_typed
     }
 
     /// Nothing more will be typed. Once all is sent the server gets to know it (half-close).

@@ -26,7 +26,6 @@ impl Queue {
 
     /// Sends as much as the connection takes now. `EAGAIN` when that isn't everything.
     pub fn send(&mut self, connection: &OwnedFd) -> io::Result<()> {
-        // LAB 10.send: send until nothing is left or nothing more is taken; note where a line is cut
         while !self.bytes.is_empty() {
             let (front, _) = self.bytes.as_slices();
             let sent = tcp::try_send(connection, front)?;
@@ -34,7 +33,6 @@ impl Queue {
             self.bytes.drain(..sent);
         }
         Ok(())
-        // END 10.send
     }
 
     /// Drops what waits, and appends `last_words`. A line that is sent in part stays whole: no

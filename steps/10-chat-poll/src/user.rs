@@ -69,13 +69,13 @@ impl User {
     /// Does what `poll` has found to be possible. After a hang-up both are tried: what had come
     /// before it is still to be read.
     pub fn serve(&mut self, happened: PollFlags, paused: bool) {
-        let hung_up = happened.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
         let asked = self.events(paused);
-        if asked.contains(PollFlags::POLLOUT) && (hung_up || happened.contains(PollFlags::POLLOUT))
-        {
+        let hung_up = happened.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+        let able = if hung_up { asked } else { asked & happened };
+        if able.contains(PollFlags::POLLOUT) {
             self.send();
         }
-        if asked.contains(PollFlags::POLLIN) && (hung_up || happened.contains(PollFlags::POLLIN)) {
+        if able.contains(PollFlags::POLLIN) {
             self.receive();
         }
     }
@@ -105,10 +105,7 @@ impl User {
 
     fn receive(&mut self) {
         if self.is_leaving() {
-            let mut waste = [0; 4096];
-            let end = tcp::try_recv(&self.connection, &mut waste)
-                .map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |length| length == 0);
-            self.silent = end;
+            self.silent = !self.discard();
             return;
         }
         let connection = &self.connection;
@@ -123,6 +120,14 @@ impl User {
             Ok(length)
         });
         drop(received); // an error here is a WouldBlock: there was nothing after all
+    }
+
+    /// Reads what nobody wants to hear any more. False at the end.
+    fn discard(&self) -> bool {
+        match tcp::try_recv(&self.connection, &mut [0; 4096]) {
+            Ok(length) => length > 0,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        }
     }
 
     /// Its next line, if there is one.

@@ -176,20 +176,28 @@ pub struct Part<'a> {
     /// What is still to be said.
     speech: &'a [u8],
     heard: Vec<u8>,
-    /// How many bytes it has to hear.
+    /// How many bytes are still to be heard.
     to_hear: usize,
+    /// Only the last of what is heard is kept.
+    forgetful: bool,
 }
 
 impl<'a> Part<'a> {
     /// This user says `speech` as fast as it can, and reads until it has heard so many bytes.
     #[must_use]
     pub fn new(user: &'a LineClient, speech: &'a [u8], to_hear: usize) -> Self {
-        Self { user, speech, heard: Vec::with_capacity(to_hear), to_hear }
+        Self { user, speech, heard: Vec::new(), to_hear, forgetful: false }
+    }
+
+    /// The same, and what is heard doesn't matter.
+    #[must_use]
+    pub fn forgetful(user: &'a LineClient, speech: &'a [u8], to_hear: usize) -> Self {
+        Self { forgetful: true, ..Self::new(user, speech, to_hear) }
     }
 
     fn wants(&self) -> PollFlags {
         let mut events = PollFlags::empty();
-        events.set(PollFlags::POLLIN, self.heard.len() < self.to_hear);
+        events.set(PollFlags::POLLIN, self.to_hear > 0);
         events.set(PollFlags::POLLOUT, !self.speech.is_empty());
         events
     }
@@ -204,10 +212,16 @@ impl<'a> Part<'a> {
                 Err(error) => self.only_waits(&error),
             }
         }
-        if self.heard.len() < self.to_hear {
+        if self.to_hear > 0 {
             match stream.read(buffer) {
                 Ok(0) => panic!("the connection ended {}", self.so_far()),
-                Ok(length) => self.heard.extend_from_slice(&buffer[..length]),
+                Ok(length) => {
+                    if self.forgetful {
+                        self.heard.clear();
+                    }
+                    self.heard.extend_from_slice(&buffer[..length]);
+                    self.to_hear = self.to_hear.saturating_sub(length);
+                }
                 Err(error) => self.only_waits(&error),
             }
         }
@@ -222,10 +236,8 @@ impl<'a> Part<'a> {
     fn so_far(&self) -> String {
         let Self { speech, heard, to_hear, .. } = self;
         let last = shown(heard.rsplit(|&byte| byte == b'\n').next().unwrap_or_default());
-        let (left, count) = (speech.len(), heard.len());
-        format!(
-            "when {count} of {to_hear} bytes were heard (the last, \"{last}\") and {left} were to be said"
-        )
+        let left = speech.len();
+        format!("with {to_hear} bytes to be heard (the last, \"{last}\") and {left} to be said")
     }
 }
 

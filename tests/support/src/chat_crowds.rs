@@ -1,9 +1,10 @@
 //! Much talk at once in a chat (stages 10 and 11): crowds, floods, and users who don't read.
 
+use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use crate::chat::{Room, TOO_SLOW, speech};
+use crate::chat::{Part, Room, TOO_SLOW, speech, talk};
 use crate::line::{LineClient, assert_bytes, shown};
 use crate::proc;
 use crate::tcp::{self, read_some};
@@ -114,6 +115,7 @@ pub fn drops_who_stalls(bin: &str) {
 pub fn is_not_slowed_down_by_a_trickle(bin: &str) {
     let mut room = Room::of(bin, 3);
     let slow = room.take(2);
+    let connection = slow.stream().try_clone().expect("dup");
     let trickle = thread::spawn(move || {
         // 20 KiB a second: at this pace the flood would take ten minutes.
         let mut buffer = [0; 1024];
@@ -125,23 +127,30 @@ pub fn is_not_slowed_down_by_a_trickle(bin: &str) {
     let heard = room.talk(&[&said, b""], &[0, said.len()]);
     assert_bytes("what user 1 heard", &heard[1], &said);
     room.says(0, "that was quick");
-    drop(room); // the connection of who still reads ends with it
+    connection.shutdown(Shutdown::Both).expect("shutdown");
     trickle.join().expect("the slow user ends");
 }
 
-/// While some talk without end, others are heard.
+/// While many talk without end, others are heard.
 #[track_caller]
 pub fn hears_everybody_in_a_flood(bin: &str) {
-    let room = Room::of(bin, 5);
-    let floods = ["zero", "one", "two"].map(|who| speech(who, 4000, LINE));
-    let words = speech("three", 50, LINE);
-    let speeches = [&floods[0][..], &floods[1], &floods[2], &words, b""];
-    let all: usize = speeches.iter().map(|speech| speech.len()).sum();
-    let heard = room.talk(&speeches, &speeches.map(|own| all - own.len()));
+    // So many that what one call takes from each of them is more than a queue holds: whoever
+    // always began with the first would never come to the last.
+    const FLOODS: usize = 24;
+    let room = Room::of(bin, FLOODS + 2);
+    let flood = speech("flood", 250, LINE);
+    let words = speech("words", 20, LINE);
+    let all = FLOODS * flood.len();
+    let floods = (0..FLOODS)
+        .map(|user| Part::forgetful(&room[user], &flood, all - flood.len() + words.len()));
+    let mut parts: Vec<Part<'_>> = floods.collect();
+    parts.push(Part::forgetful(&room[FLOODS], &words, all));
+    parts.push(Part::new(&room[FLOODS + 1], b"", all + words.len()));
+    let heard = talk(parts).pop().unwrap_or_default();
     let last_word = &words[words.len() - LINE..];
-    let at = heard[4].chunks(LINE).position(|line| line == last_word);
-    let (at, lines) = (at.expect("user 4 hears all words"), all / LINE);
-    assert!(at < lines / 2, "of {lines} lines, user 3's few words came only as line {at}");
+    let at = heard.chunks(LINE).position(|line| line == last_word);
+    let (at, lines) = (at.expect("the last user hears all words"), heard.len() / LINE);
+    assert!(at < lines / 2, "of {lines} lines, the last of a few words came only as line {at}");
 }
 
 /// Whoever floods and vanishes in the middle harms nobody.

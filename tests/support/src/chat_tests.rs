@@ -16,7 +16,7 @@ macro_rules! chat_tests {
             empty_lines_are_passed_on => chat_habits::passes_empty_lines_on($bin);
             line_may_come_byte_by_byte => chat_habits::puts_lines_together($bin);
             long_lines_go_in_pieces => chat_habits::cuts_long_lines($bin);
-            last_line_needs_no_newline => chat_habits::completes_the_last_line($bin);
+            last_line_of_a_user_needs_no_newline => chat_habits::completes_the_last_line($bin);
             nc_is_a_client => chat_habits::talks_with_nc($bin);
 
             // Names.
@@ -84,6 +84,8 @@ macro_rules! chat_tests {
             join_takes_a_terminal => join_habits::takes_a_terminal($bin);
             join_shows_no_control_characters => join_habits::shows_no_control_characters($bin);
             join_splices_what_is_typed => join_habits::splices_what_is_typed($bin);
+            join_copies_what_can_not_be_spliced =>
+                join_habits::copies_what_can_not_be_spliced($bin);
             join_listens_while_the_server_takes_nothing =>
                 join_habits::listens_while_the_server_takes_nothing($bin);
             join_sleeps_while_nothing_happens => join_habits::sleeps($bin);

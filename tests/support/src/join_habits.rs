@@ -269,6 +269,25 @@ fn assert_spliced(bin: &str, what: &str, text: &[u8], stdin: impl Into<Stdio>) {
     }
 }
 
+/// Where splice says EINVAL to standard input, as it does to some, what is typed is copied.
+#[track_caller]
+pub fn copies_what_can_not_be_spliced(bin: &str) {
+    let text = speech("typed", 5000, 50);
+    let server = FakeServer::start(|mut client| {
+        let heard = client.read_to_end();
+        client.send(&heard);
+    });
+    let args = ["join", "--port", &server.port().to_string()];
+    // The first splice is that from standard input: nothing else is there yet.
+    let inject = ["-e", "inject=splice:error=EINVAL:when=1"];
+    let stdin = crate::server::pipe_with(text.clone());
+    let traced = trace::client_with(bin, &args, "splice", &inject, stdin);
+    if let Some((finished, _)) = traced {
+        assert_eq!(finished.status.code(), Some(0), "`join` ended with {}", finished.stderr);
+        assert_bytes("what was sent", finished.stdout.as_bytes(), &text);
+    }
+}
+
 /// A server that takes nothing for a while and talks meanwhile: all of that is printed, and in the
 /// end nothing that was typed is lost.
 #[track_caller]

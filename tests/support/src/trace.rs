@@ -214,8 +214,21 @@ pub fn client_with_stdin(
     calls: &str,
     stdin: impl Into<Stdio>,
 ) -> Option<(Finished, Trace)> {
+    client_with(bin, args, calls, &[], stdin)
+}
+
+/// The same with more options (`["-e", "inject=splice:error=EINVAL:when=1"]`).
+#[track_caller]
+#[must_use]
+pub fn client_with(
+    bin: &str,
+    args: &[&str],
+    calls: &str,
+    options: &[&str],
+    stdin: impl Into<Stdio>,
+) -> Option<(Finished, Trace)> {
     is_possible().then(|| {
-        let (trace, wrapper) = Trace::start(calls, &[]);
+        let (trace, wrapper) = Trace::start(calls, options);
         let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
         let args = [&wrapper[1..], &[bin], args].concat();
         (run_with_stdin(wrapper[0], &args, stdin), trace)
