@@ -12,8 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::grading::report;
 use crate::line::{LineClient, assert_bytes, shown};
+use crate::proc;
 use crate::server::Server;
-use crate::tcp;
 use crate::wait::{limit, wait_for, wait_until};
 
 /// What a user hears for whom there is no seat.
@@ -81,19 +81,16 @@ impl Room {
     #[track_caller]
     fn enter(&mut self, mut newcomer: LineClient, first: &str, prefix: &str) {
         let word = format!("user {} is in", self.users.len());
-        newcomer.send(first);
-        // The first one has nobody to hear it; but whoever comes next might, on a busy machine.
-        if !self.users.is_empty() {
-            newcomer.send(format!("{word}\n"));
-        }
+        newcomer.send(format!("{first}{word}\n"));
         for user in &mut self.users {
             let heard = user.read_line();
             assert_bytes("a newcomer's first word", &heard, format!("{prefix}{word}").as_bytes());
         }
         if self.users.is_empty() {
-            // Nobody hears the first one. The next will be accepted after it.
-            let accepted = || tcp::accepted(self.server.port()).len() == 1;
-            wait_for("the server to accept a user", limit(), accepted);
+            // Nobody hears the first one. But whoever comes next must not hear that word either.
+            self.server.wait_all_read(1);
+            let asleep = || self.server.workers().iter().all(|&pid| proc::state(pid) == Some('S'));
+            wait_for("the server to be done with the first word", limit(), asleep);
         }
         self.users.push(newcomer);
     }
