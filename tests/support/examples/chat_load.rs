@@ -12,6 +12,7 @@
 
 use std::env;
 use std::fs;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use support::chat::{Part, speech, talk};
@@ -28,9 +29,12 @@ const DELIVERIES: usize = 2_000_000;
 /// Each is made so often; the median is shown.
 const ROUNDS: usize = 5;
 
-fn main() {
+fn main() -> ExitCode {
     let mut args = env::args().skip(1);
-    let program = args.next().expect("chat_load PROGRAM [USERS…]");
+    let Some(program) = args.next() else {
+        eprintln!("usage: chat_load PROGRAM [USERS…]");
+        return ExitCode::FAILURE;
+    };
     let mut users: Vec<usize> = args.filter_map(|users| users.parse().ok()).collect();
     if users.is_empty() {
         users = vec![2, 5, 20, 50];
@@ -52,6 +56,7 @@ fn main() {
             median(|run| run.pss),
         );
     }
+    ExitCode::SUCCESS
 }
 
 struct Run {
