@@ -24,6 +24,8 @@ pub enum Report {
     Mute,
     /// It will send nothing more from any ring.
     Deaf,
+    /// Both: its part in the chat is over.
+    Left,
     /// The channel is at its end: the worker is dead or dying.
     Gone,
     /// Nothing yet.
@@ -48,6 +50,7 @@ const NEWS: u8 = b'N';
 const SENT: u8 = b'S';
 const MUTE: u8 = b'M';
 const DEAF: u8 = b'D';
+const LEFT: u8 = b'E';
 const LEAVE: u8 = b'L';
 
 /// There are no more rings than this: the news of all of them fit into one notice.
@@ -66,6 +69,7 @@ impl WorkerEnd {
             }
             Report::Mute => self.send(&[MUTE]),
             Report::Deaf => self.send(&[DEAF]),
+            Report::Left => self.send(&[LEFT]),
             Report::Gone | Report::Nothing => Ok(()), // that goes without saying
         }
     }
@@ -129,6 +133,7 @@ fn decode_report(message: &[u8]) -> Option<Report> {
         }
         [MUTE] => Some(Report::Mute),
         [DEAF] => Some(Report::Deaf),
+        [LEFT] => Some(Report::Left),
         _ => None,
     }
 }

@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn reports_arrive_as_they_were_sent(ring in 0..MOST, position: u64) {
         let (parent, worker) = channel::pair().unwrap();
-        let reports = [Report::News, Report::Sent(ring, position), Report::Mute, Report::Deaf];
+        let reports = [Report::News, Report::Sent(ring, position), Report::Mute, Report::Deaf, Report::Left];
         for report in reports {
             worker.send_report(report).unwrap();
         }

@@ -151,11 +151,6 @@ impl<'a> Seats<'a> {
         self.update_limits();
     }
 
-    /// Does a worker need neither its ring nor those of the others any more?
-    pub fn is_done(&self, number: usize) -> bool {
-        self.seats[number].as_ref().is_some_and(|member| member.mute && member.deaf)
-    }
-
     /// Makes a seat free for another user, and returns the channel that belonged to it. Its ring
     /// goes on where it is. Positions never go back, so what is still to be sent of the one user
     /// isn't overwritten by the other, nor taken for the other's.

@@ -128,6 +128,7 @@ impl Server<'_> {
                 Report::Sent(ring, position) => self.seats.note_sent(number, ring, position),
                 Report::Mute => self.seats.mark_mute(number),
                 Report::Deaf => self.seats.mark_deaf(number),
+                Report::Left => return self.clear(number),
                 Report::Gone => {
                     self.seats.kill(number); // most likely it is dead already
                     return self.clear(number);
@@ -135,7 +136,7 @@ impl Server<'_> {
                 Report::Nothing => break,
             }
         }
-        if self.seats.is_done(number) { self.clear(number) } else { Ok(()) }
+        Ok(())
     }
 
     /// A worker has left, or was killed. What it has published is told in any case.

@@ -57,8 +57,7 @@ pub fn run(desk: &Desk<'_>) -> io::Result<()> {
     let worker = Worker { desk, incoming, outgoing, told: false, narrator };
     let last_words = worker.serve()?;
     // From here on our ring, and our seat, are for others.
-    desk.channel.send_report(Report::Mute)?;
-    desk.channel.send_report(Report::Deaf)?;
+    desk.channel.send_report(Report::Left)?;
     farewell(&desk.user, &last_words);
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! What a chat costs: `chat_load PROGRAM [USERS…]`, with the program of stage 10 or of stage 11.
 //!
-//! For each number of users: how long it takes from `connect` until a newcomer is heard by
-//! another user; how many lines a second reach all others while everybody talks as fast as it
-//! can; the processor time of all processes of the server for each line that is delivered; and
-//! the memory of all of them together (PSS, see `proc(5)`: what is shared counts once).
+//! For each number of users:
+//!
+//! - how long it takes from `connect` until a newcomer is heard by all others;
+//! - everybody talks as fast as it can: how many lines a second reach somebody, and the processor
+//!   time that all processes of the server together use for each;
+//! - a line at a time, as people type: how long until all others have it, and the same time;
+//! - the memory of all processes together (PSS, see `proc(5)`: what is shared counts once).
 //!
 //! ```console
 //! $ cargo build --release -p step10-chat-poll -p step11-chat-shared-memory
@@ -13,18 +16,20 @@
 use std::env;
 use std::fs;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use support::chat::{Part, speech, talk};
 use support::line::LineClient;
-use support::proc;
 use support::server::Server;
 
 /// The length of a line, newline included.
 const LINE: usize = 40;
 
-/// So many lines are delivered in each measurement, whatever the number of users.
-const DELIVERIES: usize = 2_000_000;
+/// So many times a line is delivered while everybody talks, whatever the number of users.
+const DELIVERIES: usize = 10_000_000;
+
+/// So many lines are said one at a time.
+const TYPED: usize = 1000;
 
 /// Each is made so often; the median is shown.
 const ROUNDS: usize = 5;
@@ -39,7 +44,8 @@ fn main() -> ExitCode {
     if users.is_empty() {
         users = vec![2, 5, 20, 50];
     }
-    println!("users  join (ms)  lines/s to all  deliveries/s  CPU (us/delivery)  PSS (KiB)");
+    println!("          a newcomer  everybody at once            a line at a time       memory");
+    println!("users   heard (us)  lines/s  CPU (us/line)  reaches all (us)  CPU (us)  PSS (KiB)");
     for users in users {
         let runs: Vec<Run> = (0..ROUNDS).map(|_| Run::of(&program, users)).collect();
         let median = |value: fn(&Run) -> f64| {
@@ -48,26 +54,28 @@ fn main() -> ExitCode {
             values[ROUNDS / 2]
         };
         println!(
-            "{users:5}  {:9.2}  {:14.0}  {:12.0}  {:17.2}  {:9.0}",
-            median(|run| run.join.as_secs_f64() * 1e3),
-            median(|run| run.said / run.took),
-            median(|run| run.delivered / run.took),
-            median(|run| run.cpu / run.delivered * 1e6),
+            "{users:5}  {:11.0}  {:7.0}  {:13.3}  {:16.0}  {:8.0}  {:9.0}",
+            median(|run| run.join),
+            median(|run| run.rate),
+            median(|run| run.cpu),
+            median(|run| run.typed),
+            median(|run| run.typed_cpu),
             median(|run| run.pss),
         );
     }
     ExitCode::SUCCESS
 }
 
+/// All times in microseconds.
 struct Run {
-    /// From connecting to being heard, on average.
-    join: Duration,
-    /// How many lines were said, and how many times one was delivered.
-    said: f64,
-    delivered: f64,
-    /// Seconds.
-    took: f64,
+    /// From connecting to being heard.
+    join: f64,
+    /// Lines a second that reach somebody, and the processor time of each.
+    rate: f64,
     cpu: f64,
+    /// From saying a line to the last of those who hear it, and the processor time of that.
+    typed: f64,
+    typed_cpu: f64,
     /// KiB.
     pss: f64,
 }
@@ -77,43 +85,57 @@ impl Run {
         let seats = (count + 1).to_string();
         let server = Server::start(program, &["--quiet", "--max-users", &seats]);
         let mut users = vec![LineClient::connect(server.addr())];
-        let mut join = Duration::ZERO;
+        let start = Instant::now();
         while users.len() < count {
-            let start = Instant::now();
             let mut newcomer = LineClient::connect(server.addr());
             newcomer.send("here\n");
-            for user in &mut users {
-                user.read_line();
-            }
-            join += start.elapsed();
+            users.iter_mut().for_each(|user| drop(user.read_line()));
             users.push(newcomer);
         }
-        let lines = DELIVERIES / (count * (count - 1));
-        let said = speech("x", lines, LINE);
+        let join = micros(start) / (count - 1) as f64;
+
+        let (start, before) = (Instant::now(), cpu(&server));
+        for line in 0..TYPED {
+            let speaker = line % count;
+            users[speaker].send(".\n");
+            for hearer in (0..count).filter(|&hearer| hearer != speaker) {
+                users[hearer].read_line();
+            }
+        }
+        let (typed, typed_cpu) = (micros(start), cpu(&server) - before);
+
+        let said = speech("x", DELIVERIES / (count * (count - 1)), LINE);
+        let deliveries = (said.len() / LINE * count * (count - 1)) as f64;
         let to_hear = (count - 1) * said.len();
-        let before = cpu(&server);
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu(&server));
         let _ = talk(users.iter().map(|user| Part::new(user, &said, to_hear)).collect());
-        let took = start.elapsed().as_secs_f64();
-        let said = (lines * count) as f64;
+        let (took, cpu) = (micros(start), cpu(&server) - before);
         Self {
-            join: join / (count - 1) as u32,
-            said,
-            delivered: said * (count - 1) as f64,
-            took,
-            cpu: cpu(&server) - before,
+            join,
+            rate: deliveries / took * 1e6,
+            cpu: cpu / deliveries,
+            typed: typed / TYPED as f64,
+            typed_cpu: typed_cpu / TYPED as f64,
             pss: pss(&server),
         }
     }
+}
+
+fn micros(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e6
 }
 
 fn family(server: &Server) -> Vec<i32> {
     [vec![server.pid()], server.workers()].concat()
 }
 
-/// Seconds of processor time of all processes so far.
+/// The processor time of all processes so far (`/proc/PID/schedstat` has nanoseconds).
 fn cpu(server: &Server) -> f64 {
-    family(server).into_iter().map(|pid| proc::cpu_ticks(pid) as f64 / 100.0).sum()
+    let of = |pid: i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+    };
+    family(server).into_iter().map(of).sum()
 }
 
 /// Their memory, in KiB.
