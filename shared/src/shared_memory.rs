@@ -15,10 +15,12 @@
 //! First used by stage 11. See `mmap(2)`.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,16 +61,10 @@ impl Rings {
     pub fn map(count: usize) -> io::Result<Self> {
         let length = NonZeroUsize::new(count.saturating_mul(size_of::<Ring>()))
             .ok_or_else(|| io::Error::other("no rings at all"))?;
-        // LAB 11.map: map `length` bytes of new memory that children share with us
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // MAP_SHARED is what it is about: of a private mapping each child would have its own copy.
-        // SAFETY: the kernel chooses an address where nothing else is.
-        let start = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }
-            .context("mmap")?;
-        // END 11.map
+        let start = map_shared(length)?;
         // SAFETY: `count` rings begin there, all zeros, which are valid values of their fields.
         // They are never unmapped. What others change in them is an atomic or in an UnsafeCell.
-        let shared = unsafe { slice::from_raw_parts(start.as_ptr().cast(), count) };
+        let shared = unsafe { slice::from_raw_parts(start.cast().as_ptr(), count) };
         Ok(Self { shared, taken: vec![Cell::new(false); count] })
     }
 
@@ -120,6 +116,16 @@ impl Rings {
         let inbox = LineBuffer::within(unsafe { &mut *ring.inbox.get() });
         Writer { ring, taken, inbox, end, limit }
     }
+}
+
+/// Makes new memory that this process and all children to come have in common.
+fn map_shared(length: NonZeroUsize) -> io::Result<NonNull<c_void>> {
+    // LAB 11.map: map `length` bytes, for reading and writing, that children share with us
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // MAP_SHARED is what it is about: of a private mapping each process would have its own copy.
+    // SAFETY: the kernel chooses an address where nothing else is.
+    unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }.context("mmap")
+    // END 11.map
 }
 
 impl Ring {
