@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType};
 
 use crate::error::Context;
 use crate::fd_passing::{recv_fd, send_fd};
@@ -239,5 +239,44 @@ impl AsFd for ParentEnd {
 impl AsFd for WorkerEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// For messages whose form is defined elsewhere (stage 11), sent and taken without waiting.
+impl ParentEnd {
+    /// Fails with `EAGAIN` if there is no room for the message now.
+    pub(crate) fn try_send(&self, message: &[u8]) -> io::Result<()> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        loop {
+            match socket::send(self.0.as_raw_fd(), message, flags) {
+                Err(Errno::EINTR) => {}
+                result => return result.context("send on the channel").map(drop),
+            }
+        }
+    }
+
+    /// Fails with `EAGAIN` if there is no message now. 0: the end of the channel.
+    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        recv(&self.0, buffer, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Nothing more will be sent: for the worker this is the end of the channel. What it sends
+    /// still arrives.
+    ///
+    /// # Errors
+    /// `shutdown(2)`.
+    pub fn end(&self) -> io::Result<()> {
+        socket::shutdown(self.0.as_raw_fd(), Shutdown::Write).context("shutdown the channel")
+    }
+}
+
+/// The same for the other end, which may wait until there is room.
+impl WorkerEnd {
+    pub(crate) fn send(&self, message: &[u8]) -> io::Result<()> {
+        send(&self.0, message)
+    }
+
+    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        recv(&self.0, buffer, MsgFlags::MSG_DONTWAIT)
     }
 }

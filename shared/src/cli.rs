@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::chat;
 use crate::error::Context;
 use crate::narrate::{printable, write_line};
 use crate::tcp::{self, Listener};
@@ -201,6 +202,35 @@ pub struct EchoArgs {
     pub text: Vec<String>,
 }
 
+/// Options of the server of a chat (stages 10 and 11).
+#[derive(Args, Clone, Debug)]
+pub struct ChatServeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub address: ListenAddress,
+    /// How many users can be in the chat at once
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_users: u16,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub stall: StallTimeout,
+    /// Print only errors on standard error
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Options of the client of a chat (stages 10 and 11).
+#[derive(Args, Clone, Debug)]
+pub struct JoinArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub address: Address,
+    /// What the others see before each of your lines [default: nothing]
+    #[arg(long, value_parser = chat::parse_name)]
+    pub name: Option<String>,
+}
+
 /// Set for a server that a demo runs: its reader has nothing to type.
 pub(crate) const DEMO: &str = "LAB_DEMO";
 
@@ -210,13 +240,21 @@ pub(crate) const DEMO: &str = "LAB_DEMO";
 /// # Errors
 /// Standard output can't be written.
 pub fn announce(args: &ServeArgs, listener: &Listener, command: &str) -> io::Result<()> {
+    announce_as(listener, &format!("with {} workers", args.workers), command, args.quiet)
+}
+
+/// The same for a server whose first line ends in words of its own: `for 5 users`.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn announce_as(listener: &Listener, how: &str, command: &str, quiet: bool) -> io::Result<()> {
     let address = listener.address();
     let mut out = io::stdout().lock();
-    writeln!(out, "listening on {address} with {} workers", args.workers)
+    writeln!(out, "listening on {address} {how}")
         .and_then(|()| out.flush())
         .context("write standard output")?;
     let in_demo = env::var_os(DEMO).is_some();
-    if !args.quiet && !in_demo {
+    if !quiet && !in_demo {
         write_line(&format!("In a second terminal:\n  {}", client_command(address, command)));
     }
     Ok(())

@@ -115,11 +115,19 @@ impl Demo {
     /// # Errors
     /// It can't be started.
     pub fn start_client(&self, verb: &str, args: &[&str]) -> io::Result<Child> {
+        self.start_client_with(verb, args, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_client_with(&self, verb: &str, args: &[&str], stdin: Stdio) -> io::Result<Child> {
         tell(format!("starting a client: {verb} {}", args.join(" ")).trim_end());
         let port = self.address.rsplit(':').next().unwrap_or_default();
         itself(&[verb, "--port", port])?
             .args(args)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .context("start a client")

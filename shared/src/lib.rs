@@ -14,14 +14,18 @@
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
 //! | 09 | [`program`] |
+//! | 10 | [`chat`], [`join`] |
+//! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
-//! people), [`error`] (how a failure reads), [`demo`] and [`downloads`] (a stage that
-//! runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
+//! people), [`error`] (how a failure reads), [`demo`], [`downloads`] and [`conversation`] (a stage
+//! that runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
 
 pub mod channel;
+pub mod chat;
 pub mod chunks;
 pub mod cli;
+pub mod conversation;
 pub mod demo;
 pub mod download;
 pub mod downloads;
@@ -29,9 +33,11 @@ pub mod echo;
 pub mod error;
 pub mod exercise;
 pub mod fd_passing;
+pub mod join;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;
+pub mod news;
 pub mod poller;
 pub mod pool;
 pub mod process;
@@ -39,6 +45,7 @@ pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod served_file;
+pub mod shared_memory;
 pub mod signal;
 pub mod splice;
 pub mod tcp;

@@ -28,6 +28,13 @@ impl Narrator {
         Self { who, quiet }
     }
 
+    /// The voice of a server that is a single process (stage 10).
+    #[must_use]
+    pub fn server(quiet: bool) -> Self {
+        let who = format!("[server pid {}]", getpid());
+        Self { who, quiet }
+    }
+
     /// The voice of worker `number`. Call it in the worker: it takes the caller's pid.
     #[must_use]
     pub fn worker(number: usize, quiet: bool) -> Self {

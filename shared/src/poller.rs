@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::error::Context;
@@ -29,6 +30,8 @@ pub enum Interest {
     ReadEdge,
     /// Until a write doesn't block.
     Write,
+    /// Until one of them doesn't block (stage 11).
+    ReadOrWrite,
 }
 
 impl Interest {
@@ -44,6 +47,7 @@ impl Interest {
             Self::Read => EpollFlags::EPOLLIN,
             Self::ReadEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Self::Write => EpollFlags::EPOLLOUT,
+            Self::ReadOrWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }
     }
 }
@@ -157,6 +161,16 @@ fn timeout_until(deadline: Option<Instant>) -> EpollTimeout {
     let left = deadline.saturating_duration_since(Instant::now());
     let millis = (left + Duration::from_micros(999)).as_millis();
     EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+}
+
+/// The same for `poll(2)`, where no epoll is needed.
+#[must_use]
+pub fn poll_timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
 /// The earlier of two deadlines, where `None` is never.

@@ -180,6 +180,17 @@ impl Child {
         // END 01.reap
     }
 
+    /// The same without waiting: `None` while the child lives (stage 11).
+    ///
+    /// # Errors
+    /// `waitpid(2)`.
+    pub fn try_reap(&mut self) -> io::Result<Option<Ending>> {
+        if self.ending.is_none() && !ended(self.pid)? {
+            return Ok(None);
+        }
+        self.reap().map(Some)
+    }
+
     /// A descriptor that becomes readable when the child ends, see `pidfd_open(2)`.
     ///
     /// # Errors
@@ -282,6 +293,19 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     // descriptors are the parent's; this process never uses or drops them (see the file header).
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     Errno::result(result).context("close_range").map(drop)
+}
+
+/// Has this child ended? It stays to be reaped (`WNOWAIT`, see `waitid(2)`).
+fn ended(child: Pid) -> io::Result<bool> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: a siginfo_t is plain numbers, for which zeros will do.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one siginfo_t, and `info` is one.
+    let result =
+        unsafe { libc::waitid(libc::P_PID, child.as_raw().unsigned_abs(), &raw mut info, flags) };
+    Errno::result(result).context(format_args!("waitid {child}"))?;
+    // SAFETY: waitid(2) sets si_pid, to 0 if there is nothing to tell.
+    Ok(unsafe { info.si_pid() } != 0)
 }
 
 /// Raises the soft limit of open descriptors to the hard one, see `getrlimit(2)`: the parent of

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
     setsockopt, sockopt,
@@ -231,6 +232,38 @@ fn again(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno>
 /// `setsockopt(2)`.
 pub fn send_at_once(socket: &OwnedFd) -> io::Result<()> {
     setsockopt(socket, sockopt::TcpNoDelay, &true).context("setsockopt TCP_NODELAY")
+}
+
+/// From now on no call on this socket waits: it fails with `EAGAIN` instead (`O_NONBLOCK`, see
+/// `fcntl(2)`).
+///
+/// # Errors
+/// `fcntl(2)`.
+pub fn set_nonblocking(socket: &OwnedFd) -> io::Result<()> {
+    let flags = fcntl(socket, FcntlArg::F_GETFL).context("fcntl F_GETFL")?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    fcntl(socket, FcntlArg::F_SETFL(flags)).context("fcntl F_SETFL").map(drop)
+}
+
+/// Has the kernel hold at most about `bytes` for a peer that doesn't read, beyond what the peer's
+/// own kernel takes (`TCP_NOTSENT_LOWAT`). Otherwise it may be megabytes: whoever wants to know
+/// soon that a peer is slow has to keep what waits for it in queues of one's own.
+///
+/// # Errors
+/// `setsockopt(2)`.
+pub fn limit_unsent(socket: &OwnedFd, bytes: u32) -> io::Result<()> {
+    let (fd, length) = (socket.as_raw_fd(), size_of_val(&bytes) as libc::socklen_t);
+    // SAFETY: the call reads one u32, and `bytes` is one. (nix has no name for this option.)
+    let result = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    Errno::result(result).context("setsockopt TCP_NOTSENT_LOWAT").map(drop)
 }
 
 /// Where a client on this machine reaches a server that listens at `address`.

@@ -90,6 +90,7 @@ fn every_stage_shows_what_it_is_about() {
         ("07", ["splice file→pipe ×", "splice TCP→pipe ×"]),
         ("08", ["connect = ECONNREFUSED", "read signalfd: SIGTERM"]),
         ("09", ["execveat date", "read signalfd: SIGTERM"]),
+        ("10", ["splice pipe→TCP", "\"ann: hello\\n\""]),
     ] {
         let svg = fs::read_to_string(dir.path().join(format!("{stage}.svg"))).unwrap();
         assert!(svg.len() < 60_000, "{stage}: {} bytes", svg.len());

@@ -105,6 +105,16 @@ impl FakeConnection {
         }
     }
 
+    /// Reads until the client has said that it sends nothing more, and returns all it has sent.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut received = Vec::new();
+        let mut buffer = [0; 1 << 16];
+        while let Ok(length @ 1..) = read_some(&mut self.stream, &mut buffer) {
+            received.extend_from_slice(&buffer[..length]);
+        }
+        received
+    }
+
     /// Keeps the connection open until the client has closed it.
     pub fn wait_until_gone(&mut self) {
         while matches!(read_some(&mut self.stream, &mut [0; 4096]), Ok(1..)) {}

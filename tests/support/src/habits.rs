@@ -111,7 +111,7 @@ pub fn start_on_ipv6(bin: &str, args: &[&str]) -> Option<Server> {
         return None;
     }
     let server = Server::start(bin, &[args, &["--host", "::1"]].concat());
-    let expected = format!("listening on [::1]:{} with ", server.port());
+    let expected = format!("listening on [::1]:{} ", server.port());
     assert!(server.first_line().starts_with(&expected), "got {:?}", server.first_line());
     Some(server)
 }

@@ -25,6 +25,9 @@
 //! | [`wire`] | the wire formats of stages 04 to 08, and a client that can misbehave |
 //! | [`fake_server`] | a server that says whatever a test wants |
 //! | [`relay`] | a man in the middle, who interferes at an exact point of the stream |
+//! | [`chat`] | a chat (stages 10 and 11): a room, its users, much talk at once |
+//! | [`chat_habits`], [`chat_crowds`] | what the server of a chat must do for its users, few or many |
+//! | [`join_habits`] | what the client of a chat must do |
 //! | [`terminal`] | a program that believes to be on a terminal |
 //! | [`files`] | files to send |
 //! | [`trace`] | the system calls a process made |
@@ -37,6 +40,10 @@
     reason = "a helper that fails must fail the test that called it"
 )]
 
+pub mod chat;
+pub mod chat_crowds;
+pub mod chat_habits;
+mod chat_tests;
 pub mod costs;
 pub mod echo_habits;
 pub mod evidence;
@@ -46,6 +53,7 @@ mod grading;
 pub mod habits;
 pub mod header_habits;
 mod header_tests;
+pub mod join_habits;
 pub mod line;
 pub mod pipes;
 pub mod proc;

@@ -4,9 +4,9 @@
 //! from the master what a person would see. See `pty(7)`.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,6 +44,82 @@ pub fn run_on_terminal(command: &mut Command) -> (ExitStatus, String) {
     let _ = child.kill();
     let status = child.wait().expect("waitpid");
     (status, String::from_utf8_lossy(&seen).into_owned())
+}
+
+/// A program on a terminal, and a person who types and looks.
+pub struct Terminal {
+    child: Child,
+    master: File,
+    seen: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts `command` with all its standard streams on a terminal.
+    #[track_caller]
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let (master, slave) = open();
+        let stream = || Stdio::from(slave.try_clone().expect("dup"));
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        report("ran", &format!("{command:?}"));
+        let child = command.spawn().expect("start a program on a terminal");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child, master, seen: Vec::new() }
+    }
+
+    /// The process id of the program.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("pids are ints")
+    }
+
+    /// Types this. It is shown, too, as a terminal does.
+    #[track_caller]
+    pub fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).expect("write to the terminal");
+    }
+
+    /// Waits until this can be seen.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        while !self.seen().contains(text) {
+            if !self.look() {
+                panic!("waited in vain for {text:?} on the terminal; there is {:?}", self.seen());
+            }
+        }
+    }
+
+    /// Waits for the program's end. Returns what a person would have seen in all this time.
+    #[track_caller]
+    #[must_use]
+    pub fn finish(mut self) -> (ExitStatus, String) {
+        while self.look() {}
+        if poll_until(LAST_BREATH, || self.child.try_wait().expect("waitpid")).is_none() {
+            report("timeout", &limit().as_secs().to_string());
+        }
+        let _ = self.child.kill();
+        (self.child.wait().expect("waitpid"), self.seen())
+    }
+
+    /// All that can be seen so far, control sequences included.
+    fn seen(&self) -> String {
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
+    /// Looks until there is something new. False when nothing more will come.
+    fn look(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let read = read_in_time(&mut self.master, &mut buffer);
+        self.seen.extend_from_slice(&buffer[..read.unwrap_or(0)]);
+        matches!(read, Some(1..))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn read_in_time(master: &mut File, buffer: &mut [u8]) -> Option<usize> {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::not_checked;
 use crate::proc;
-use crate::server::{Finished, Server, ServerCommand, Signal, run, send_signal};
+use crate::server::{Finished, Server, ServerCommand, Signal, run_with_stdin, send_signal};
 use crate::wait::{limit, wait_for};
 
 /// A system call that has returned.
@@ -202,11 +202,36 @@ fn start(bin: &str, args: &[&str], (trace, wrapper): (Trace, Vec<String>)) -> (S
 #[track_caller]
 #[must_use]
 pub fn client(bin: &str, args: &[&str], calls: &str) -> Option<(Finished, Trace)> {
+    client_with_stdin(bin, args, calls, Stdio::null())
+}
+
+/// The same with a standard input.
+#[track_caller]
+#[must_use]
+pub fn client_with_stdin(
+    bin: &str,
+    args: &[&str],
+    calls: &str,
+    stdin: impl Into<Stdio>,
+) -> Option<(Finished, Trace)> {
+    client_with(bin, args, calls, &[], stdin)
+}
+
+/// The same with more options (`["-e", "inject=splice:error=EINVAL:when=1"]`).
+#[track_caller]
+#[must_use]
+pub fn client_with(
+    bin: &str,
+    args: &[&str],
+    calls: &str,
+    options: &[&str],
+    stdin: impl Into<Stdio>,
+) -> Option<(Finished, Trace)> {
     is_possible().then(|| {
-        let (trace, wrapper) = Trace::start(calls, &[]);
+        let (trace, wrapper) = Trace::start(calls, options);
         let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-        let finished = run(wrapper[0], &[&wrapper[1..], &[bin], args].concat());
-        (finished, trace)
+        let args = [&wrapper[1..], &[bin], args].concat();
+        (run_with_stdin(wrapper[0], &args, stdin), trace)
     })
 }
 

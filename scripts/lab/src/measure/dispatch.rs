@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compile::Tree;
 use crate::measure::grid::Grid;
@@ -31,13 +31,13 @@ const STAGES: [(&str, &str, &str); 2] =
     [("03", "the parent passes it on", "x\n"), ("09", "a worker accepts, when told", "\r\n")];
 
 /// All rows.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Dispatch {
     rows: Vec<Row>,
 }
 
 /// A server under so many clients.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
     server: String,
     clients: usize,

@@ -34,9 +34,14 @@ impl Actor {
 
     /// Gives it a line and waits for its answer.
     pub fn ask(&mut self, line: &str) -> Result<()> {
-        let input = self.input.as_mut().context("it has no input any more")?;
-        writeln!(input, "{line}").context("talk to a client")?;
+        self.say(line)?;
         self.line().map(drop)
+    }
+
+    /// Gives it a line.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().context("it has no input any more")?;
+        writeln!(input, "{line}").context("talk to a client")
     }
 
     /// The next line of its output.

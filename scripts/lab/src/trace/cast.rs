@@ -47,7 +47,7 @@ impl Cast {
         for (pid, first, end) in spans(&play.records) {
             let program = play.programs.iter().find(|it| it.pid == pid);
             let (role, name) = match (program, parents.get(&pid)) {
-                _ if pid == server => (Role::Parent, "parent".to_owned()),
+                _ if pid == server => (Role::Parent, String::new()),
                 (Some(program), _) => (Role::Client, program.verb.clone()),
                 (None, Some((parent, _))) if *parent == server => (Role::Worker, String::new()),
                 (None, Some((parent, _))) if forked_by(&parents, *parent, server) => {
@@ -92,12 +92,14 @@ impl Cast {
 }
 
 fn names(roles: &[Role]) -> Vec<String> {
-    let clients = roles.iter().filter(|role| **role == Role::Client).count();
+    let count = |wanted| roles.iter().filter(|role| **role == wanted).count();
+    let (clients, workers) = (count(Role::Client), count(Role::Worker));
     let name = |(index, role): (usize, &Role)| {
         let number = roles[..index].iter().filter(|it| *it == role).count();
         match role {
             Role::Client if clients == 1 => "client".to_owned(),
             Role::Client => format!("client {}", number + 1),
+            Role::Parent if workers == 0 => "server".to_owned(), // nobody's parent
             Role::Parent => "parent".to_owned(),
             Role::Worker => format!("worker {number}"),
             Role::Keeper => format!("keeper {number}"),

@@ -1,5 +1,5 @@
-//! What is played for the picture of a stage: a server with three workers, and real clients at
-//! fixed points of the story, so that every run tells the same.
+//! What is played for the picture of a stage: a server, with three workers unless it is a chat's,
+//! and real clients at fixed points of the story, so that every run tells the same.
 //!
 //! Interface: [`play`]. A stage is known by the subcommands of its program; a later stage that has
 //! one of these needs nothing here.
@@ -31,11 +31,12 @@ pub fn play(stage: &Stage, program: &Path) -> Result<Play> {
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let has = |verb: &str| help.lines().any(|line| line.trim_start().starts_with(verb));
     let mut scene = Scene::new(program)?;
-    let server = scene.server(has("get "))?;
+    let server = scene.server(has("join "), has("get "))?;
     let (plot, ends_itself) = match stage.number.as_str() {
         "03" => (replace(&mut scene, &server)?, false),
         "05" => (lose_a_client(&mut scene, &server)?, false),
         "08" => (leave(&mut scene, &server)?, true),
+        _ if has("join ") => (chat(&mut scene)?, false),
         _ if has("get ") => (download(&mut scene, &server)?, false),
         _ if has("run ") => (run(&mut scene, &server)?, true),
         _ if has("echo ") => (echo(&mut scene, &server)?, false),
@@ -130,4 +131,28 @@ fn leave(scene: &mut Scene, server: &Actor) -> Result<&'static str> {
     Ok(
         "The server is told to leave while a slow client is in the middle; a late client is refused.",
     )
+}
+
+/// 10 and 11: three users; each of two says a line; one is killed, one leaves.
+fn chat(scene: &mut Scene) -> Result<&'static str> {
+    let mut users = Vec::new();
+    for name in ["ann", "ben", "cat"] {
+        users.push(scene.client(&["join", "--name", name])?);
+        scene.rest()?; // it is in
+    }
+    for speaker in [0, 1] {
+        users[speaker].say("hello")?;
+        for (hearer, user) in users.iter_mut().enumerate() {
+            if hearer != speaker {
+                user.line()?;
+            }
+        }
+        scene.rest()?;
+    }
+    scene.poke(&users[2], Signal::SIGKILL)?;
+    users[2].end()?;
+    scene.rest()?;
+    users[1].succeed()?;
+    scene.rest()?;
+    Ok("Three users; ann and ben say a line; cat is killed; ben leaves.")
 }

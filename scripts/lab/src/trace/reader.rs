@@ -165,8 +165,9 @@ impl<'a> Reader<'a> {
         if is_few && !self.fold.is_flowing(event.life) {
             let text = match (moved.text, is_first) {
                 (Some(text), _) => text,
-                (None, true) => "header".to_owned(),
-                (None, false) => size(moved.bytes),
+                // What is spliced first is what somebody typed: a header is made by a program.
+                (None, true) if !moved.how.contains("splice") => "header".to_owned(),
+                (None, _) => size(moved.bytes),
             };
             return self.fold.message(event, text);
         }

@@ -59,10 +59,13 @@ impl Scene {
         Ok(Self { program, dir, port, programs: Vec::new(), pokes: Vec::new() })
     }
 
-    /// Starts the server with three workers.
-    pub fn server(&mut self, sends_a_file: bool) -> Result<Actor> {
+    /// Starts the server: of a chat, or with three workers.
+    pub fn server(&mut self, is_a_chat: bool, sends_a_file: bool) -> Result<Actor> {
         let file = self.dir.path().join("sample.bin").to_string_lossy().into_owned();
-        let mut args = vec!["serve", "--port", "0", "--workers", "3"];
+        let mut args = vec!["serve", "--port", "0"];
+        if !is_a_chat {
+            args.extend(["--workers", "3"]);
+        }
         if sends_a_file {
             args.extend(["--file", &file]);
         }
