@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -44,18 +45,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let paint = Paint::stdout();
     let (mut text, mut table) = (String::new(), String::new());
-    for name in names {
-        let old = Source::read(&repo, &from, &name, &to)?;
-        let new = Source::read(&repo, &to, &name, &to)?;
-        let (diff, summary) = compare(&old, &new, paint);
-        text += &diff;
-        table += &format!("  {name:<12} {summary}\n");
+    for file in names.iter().map(|name| compare(&repo, &from, &to, name, paint)) {
+        let file = file?;
+        text += &file.diff;
+        table += &format!("  {:<12} {}\n", file.name, file.summary);
     }
     text += &format!(
         "{}\n{table}",
         paint.with(Style::Bold, &format!("{} → {}", title(&from), title(&to)))
     );
-    text += &modules(&repo, &from, &to)?;
+    let modules = modules(&repo, &from, &to)?;
+    if !modules.is_empty() {
+        text += "\nnew in shared\n";
+    }
+    for Module { file, about } in modules {
+        text += &format!("  {}: {about}\n", file.display());
+    }
     show(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -131,8 +136,32 @@ fn rename(line: &str, from: &Stage, to: &Stage) -> String {
     line.replace(&target(from), &target(to))
 }
 
+/// What changed in a file.
+pub struct Change {
+    /// `server.rs`
+    pub name: String,
+    /// Empty if nothing did.
+    pub diff: String,
+    /// `+12 -3`
+    pub summary: String,
+}
+
+/// What changed in every file, for who writes it down.
+pub fn changes(repo: &Repo, from: &Stage, to: &Stage) -> Result<Vec<Change>> {
+    let mut names = files(repo, from)?;
+    names.extend(files(repo, to)?);
+    names.iter().map(|name| compare(repo, from, to, name, Paint::none())).collect()
+}
+
+fn compare(repo: &Repo, from: &Stage, to: &Stage, name: &str, paint: Paint) -> Result<Change> {
+    let old = Source::read(repo, from, name, to)?;
+    let new = Source::read(repo, to, name, to)?;
+    let (diff, summary) = differences(&old, &new, paint);
+    Ok(Change { name: name.to_owned(), diff, summary })
+}
+
 /// The diff of a file, and what is to be said about it in a few words.
-fn compare(old: &Source, new: &Source, paint: Paint) -> (String, String) {
+fn differences(old: &Source, new: &Source, paint: Paint) -> (String, String) {
     let (before, after) = (old.lines(), new.lines());
     let diff = TextDiff::from_slices(&before, &after);
     let hunks = diff.grouped_ops(3);
@@ -177,9 +206,15 @@ fn hunk_header(hunk: &[DiffOp], old: &Source, new: &Source) -> String {
     format!("@@ -{before} +{after} @@")
 }
 
+/// A file of `shared`, and the first paragraph of its header: what it is about.
+pub struct Module {
+    pub file: PathBuf,
+    pub about: String,
+}
+
 /// The modules of `shared` that are first used after `from`, up to `to`: their headers say so.
-fn modules(repo: &Repo, from: &Stage, to: &Stage) -> Result<String> {
-    let mut text = String::new();
+pub fn modules(repo: &Repo, from: &Stage, to: &Stage) -> Result<Vec<Module>> {
+    let mut modules = Vec::new();
     let mut entries: Vec<_> = repo.path("shared/src").read_dir()?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for path in entries.iter().map(fs::DirEntry::path).filter(|path| path.is_file()) {
@@ -188,12 +223,11 @@ fn modules(repo: &Repo, from: &Stage, to: &Stage) -> Result<String> {
         let used = header.iter().find_map(|line| line.trim().strip_prefix("First used by stage "));
         let first = used.and_then(|stage| stage.get(..2)).unwrap_or_default();
         if from.number.as_str() < first && first <= to.number.as_str() {
-            // The first paragraph says what it is about.
             let about = header.iter().map(|line| line.trim()).take_while(|line| !line.is_empty());
             let about = about.collect::<Vec<_>>().join(" ");
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            text += &format!("  shared/src/{name}: {about}\n");
+            let file = Path::new("shared/src").join(path.file_name().unwrap_or_default());
+            modules.push(Module { file, about });
         }
     }
-    Ok(if text.is_empty() { text } else { format!("\nnew in shared\n{text}") })
+    Ok(modules)
 }

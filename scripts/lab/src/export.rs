@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::notes;
 use crate::region;
 use crate::repo::{Repo, Stage};
 
@@ -79,7 +80,8 @@ pub fn write(repo: &Repo, dir: &Path, from: &str) -> Result<()> {
             .and_then(|()| fs::set_permissions(&path, file.permissions))
             .with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(())
+    // Where an answer is left out, what follows it has other lines.
+    notes::fix_links(&Repo::at(dir)?)
 }
 
 /// A file to write.

@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Each stage in a process of its own, three at a time: most of a check is waiting.
+/// Each stage in a process of its own, four at a time: most of a check is waiting.
 fn all_stages(reference: &Repo, full: bool) -> Result<ExitCode> {
     let mut jobs = Vec::new();
     for stage in reference.stages()? {
@@ -66,7 +66,7 @@ fn all_stages(reference: &Repo, full: bool) -> Result<ExitCode> {
         jobs.push(job);
     }
     let mut wrong = String::new();
-    schedule::run(jobs, if full { 1 } else { 3 }, &mut |_, verdict: Verdict| {
+    schedule::run(jobs, if full { 1 } else { 4 }, &mut |_, verdict: Verdict| {
         print!("{}{}", verdict.stdout, verdict.stderr);
         if verdict.end != End::Exited(0) {
             let (rows, errors) = (wrong_rows(&verdict.stdout), &verdict.stderr);

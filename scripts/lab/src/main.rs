@@ -2,7 +2,7 @@
 //!
 //! For students: `list`, `check`, `watch`, `hint`, `diff`. For teachers: `export`, `reveal`,
 //! `catchup`, `grade`, `gradescope-zip`, `calibrate`, `gallery`. For everybody: `trace`, and `bench`,
-//! which is in `measure`. Each of the others has a file of its name.
+//! which is in `measure`. For who writes: `notes`. Each but `bench` has a file of its name.
 
 mod calibrate;
 mod catchup;
@@ -22,6 +22,7 @@ mod hint;
 mod list;
 mod measure;
 mod needs;
+mod notes;
 mod outcome;
 mod paths;
 mod pipe;
@@ -74,6 +75,8 @@ enum Command {
     /// Check the checks: programs whose score is known
     Gallery(gallery::Args),
     Bench(measure::Args),
+    #[command(subcommand)]
+    Notes(notes::Action),
     #[command(hide = true, subcommand)]
     BenchPart(measure::part::Part),
     #[command(hide = true)]
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Gallery(args) => gallery::run(&args),
         Command::Bench(args) => measure::run(&args),
+        Command::Notes(action) => notes::run(&action),
         Command::BenchPart(part) => measure::part::run(&part),
         Command::Rustc(args) => rustc::run(&args),
         Command::Supervise(args) => supervise::run(&args),

@@ -28,6 +28,7 @@ mod rounds;
 mod setting;
 mod small;
 mod statistics;
+mod tables;
 mod throughput;
 
 use std::fs::{self, File};
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::compile::Tree;
@@ -93,7 +94,7 @@ enum Part {
 }
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Plan {
     quick: bool,
     rounds: usize,
@@ -121,9 +122,9 @@ impl Plan {
 }
 
 /// All that was measured.
-#[derive(Serialize)]
-struct Report {
-    schema: &'static str,
+#[derive(Deserialize, Serialize)]
+pub struct Report {
+    schema: String,
     date: String,
     machine: Machine,
     plan: Plan,
@@ -146,7 +147,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (programs, unbuilt) = build(&repo, &stages(&repo, &args.stages)?, args.debug_build)?;
     let mut setting = Setting::new(plan, programs, unbuilt)?;
     let mut report = Report {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         date: clock::now(),
         machine: Machine::this(&setting.place),
         plan,

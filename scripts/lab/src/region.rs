@@ -79,6 +79,11 @@ pub fn all(repo: &Repo) -> Result<Vec<Region>> {
     Ok(regions.into_values().collect())
 }
 
+/// The regions of one file's text, in order.
+pub fn of_text(file: &Path, text: &str) -> Result<Vec<Region>> {
+    parse(file, text)
+}
+
 /// The files that hold regions, by path: of a submission, these are taken and no others.
 pub fn files(repo: &Repo) -> Result<Vec<PathBuf>> {
     let mut files: Vec<_> = all(repo)?.into_iter().map(|region| region.file).collect();

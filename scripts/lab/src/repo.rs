@@ -104,4 +104,9 @@ impl Stage {
     pub fn folder(&self) -> PathBuf {
         Path::new("steps").join(format!("{}-{}", self.number, self.name))
     }
+
+    /// `notes/src/06-mmap-zero-copy.md`
+    pub fn chapter(&self) -> PathBuf {
+        Path::new("notes/src").join(format!("{}-{}.md", self.number, self.name))
+    }
 }

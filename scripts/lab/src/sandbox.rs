@@ -224,7 +224,7 @@ fn lower(resource: Resource, most: u64) -> nix::Result<()> {
 }
 
 /// A new network has a loopback interface that is down.
-fn loopback_up() -> Result<()> {
+pub fn loopback_up() -> Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: the structure is plain numbers and bytes, for which zeros are a value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };

@@ -35,7 +35,6 @@ impl Paint {
     }
 
     /// For what is no terminal.
-    #[cfg(test)]
     pub fn none() -> Self {
         Self(false)
     }

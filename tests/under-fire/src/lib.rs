@@ -49,7 +49,11 @@ pub struct Stage {
     pub service: Service,
 }
 
-/// All of them, in order.
+/// The programs of the stages that are a chat. They have no pool and send no file, so nothing that
+/// is put to all the others fits them: they have tests of their own.
+pub const CHATS: [&str; 1] = ["step10-chat-poll"];
+
+/// All the others, in order.
 pub const STAGES: [Stage; 8] = [
     Stage { name: "step01-fork-sleep", service: Service::Table },
     Stage { name: "step02-socketpair-echo", service: Service::Echo },
@@ -71,9 +75,7 @@ impl Stage {
     /// Its program, built if need be, beside this test.
     #[must_use]
     pub fn bin(self) -> &'static str {
-        let program = programs().join(self.name);
-        let program = program.into_os_string().into_string().expect("a path in UTF-8");
-        Box::leak(program.into_boxed_str())
+        program(self.name)
     }
 
     /// As the helpers for transfers want it; `None` for a stage that sends no file.
@@ -183,6 +185,14 @@ impl Sample {
         std::fs::create_dir_all(&out).expect("a directory");
         out
     }
+}
+
+/// The program of this name, built if need be, beside this test.
+#[must_use]
+pub fn program(name: &str) -> &'static str {
+    let program = programs().join(name);
+    let program = program.into_os_string().into_string().expect("a path in UTF-8");
+    Box::leak(program.into_boxed_str())
 }
 
 /// Where cargo puts the programs. They are none of this package, so cargo need not have built them.

@@ -17,6 +17,7 @@ pub fn for_student(path: &Path, bytes: Vec<u8>, from: &Stage) -> Result<Vec<u8>>
     let change = match path.to_str() {
         Some("Cargo.toml") => LINTS,
         Some("README.md") => POINTER,
+        Some("notes/src/SUMMARY.md") => return Ok(without_diffs(&text(bytes)?).into_bytes()),
         Some(".devcontainer/devcontainer.json") => PACKAGES,
         _ if is_source(path) => {
             let earlier = |id: &str| id < from.number.as_str();
@@ -45,6 +46,16 @@ pub fn exercise(from: &Stage) -> String {
         .replace("{package}", &from.package())
         .replace("{chapter}", &format!("notes/src/{}-{}.md", from.number, from.name))
 }
+
+/// What changes from stage to stage has the answers in it, and isn't in the export.
+fn without_diffs(summary: &str) -> String {
+    let parts = summary.split_inclusive("\n\n");
+    let is_kept = |part: &&str| !part.contains("](diffs/") && !part.starts_with(DIFFS);
+    parts.filter(is_kept).collect()
+}
+
+/// The title of that part.
+const DIFFS: &str = "# What changes from stage to stage";
 
 /// Where regions can be, see [`region`].
 fn is_source(path: &Path) -> bool {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::place::Destination;
 use crate::measure::process::{Server, run};
@@ -40,7 +40,7 @@ const COUNTED: [&str; 22] = [
 ];
 
 /// Calls per GiB.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Calls {
     pub server: f64,
     pub client: f64,

@@ -47,6 +47,16 @@ const LETTER: u32 = 13;
 
 /// Draws what there is to be drawn, and says where it is.
 pub fn draw(report: &Report, dir: &Path) -> Result<Vec<PathBuf>> {
+    let write = |(name, svg): (&str, String)| {
+        let path = dir.join(format!("{name}.svg"));
+        fs::write(&path, svg).with_context(|| path.display().to_string())?;
+        Ok(path)
+    };
+    all(report)?.into_iter().map(write).collect()
+}
+
+/// The charts by name, as SVG.
+pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     let mut charts = Vec::new();
     if let Some(throughput) = &report.throughput {
         charts.push(("throughput", bars::speed(throughput).svg()?));
@@ -58,12 +68,7 @@ pub fn draw(report: &Report, dir: &Path) -> Result<Vec<PathBuf>> {
     if let Some(of) = &report.growth {
         charts.push(("growth", growth::growth(of)?));
     }
-    let write = |(name, svg): (&str, String)| {
-        let path = dir.join(format!("{name}.svg"));
-        fs::write(&path, with_dark_side(&svg)).with_context(|| path.display().to_string())?;
-        Ok(path)
-    };
-    charts.into_iter().map(write).collect()
+    Ok(charts.into_iter().map(|(name, svg)| (name, with_dark_side(&svg))).collect())
 }
 
 /// Rules of a style sheet go before the attributes that plotters writes.

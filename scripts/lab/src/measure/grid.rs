@@ -14,6 +14,16 @@ impl Grid {
         self.0.push(cells.into_iter().collect());
     }
 
+    /// As Markdown has it.
+    pub fn markdown(&self) -> String {
+        let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
+        let heads = self.0.first().map_or(0, Vec::len);
+        let rule = std::iter::once("---").chain(std::iter::repeat_n("---:", heads.max(1) - 1));
+        let rule = format!("| {} |\n", rule.collect::<Vec<_>>().join(" | "));
+        let mut rows = self.0.iter().map(line);
+        rows.next().into_iter().chain([rule]).chain(rows).collect()
+    }
+
     /// Each row a line.
     pub fn text(&self) -> String {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
@@ -43,5 +53,7 @@ mod tests {
         grid.row(["a long name".to_owned(), "7".to_owned()]);
         grid.row(["×".to_owned(), "1000".to_owned()]);
         assert_eq!(grid.text(), "who            µs\na long name     7\n×            1000\n");
+        let markdown = "| who | µs |\n| --- | ---: |\n| a long name | 7 |\n| × | 1000 |\n";
+        assert_eq!(grid.markdown(), markdown);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::discard::discard;
 use crate::measure::grid::Grid;
@@ -28,7 +28,7 @@ const TIMES: u64 = 8;
 const TIMES_QUICK: u64 = 4;
 
 /// All of it.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Growth {
     /// The stage whose workers and clients these are: the last one measured.
     stage: String,
@@ -38,32 +38,32 @@ pub struct Growth {
 }
 
 /// A pool of so many.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Workers {
     pub workers: u16,
     /// From the start of the program until it listens.
-    start_milliseconds: Spread,
+    pub start_milliseconds: Spread,
     /// The proportional set size, see proc_pid_smaps(5): what is shared is shared out.
-    pss_kib_per_worker: Spread,
+    pub pss_kib_per_worker: Spread,
     /// The median of what one client after the other waits for a small file.
     pub dispatch_microseconds: Spread,
 }
 
 /// So many at the same time.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Clients {
     pub clients: usize,
     pub microseconds_per_request: Spread,
 }
 
 /// A file of that size, all holes, sent to a sink.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Files {
     pub stage: String,
     pub mib: u64,
     /// Of a file of 0 bytes: the time of the whole transfer. Else that of each MiB.
     pub microseconds_per_unit: Spread,
-    server_peak_mib: f64,
+    pub server_peak_mib: f64,
 }
 
 /// Measures all three.

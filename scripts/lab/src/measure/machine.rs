@@ -4,17 +4,17 @@ use std::fs;
 use std::process::Command;
 
 use nix::sys::utsname::uname;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::place::Place;
 
 /// What one has to know of a machine to make sense of its numbers.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Machine {
-    kernel: String,
-    processor: String,
+    pub kernel: String,
+    pub processor: String,
     /// How many of them this process may use.
-    processors: usize,
+    pub processors: usize,
     memory_mib: u64,
     /// The file system of files on disk.
     disk: String,

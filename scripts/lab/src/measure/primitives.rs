@@ -18,7 +18,7 @@ use nix::sys::socket::{
 };
 use nix::sys::wait::waitpid;
 use nix::unistd::{close, pipe};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::grid::Grid;
 use crate::measure::part::{child, command};
@@ -27,7 +27,7 @@ use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 
 /// One of the steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Primitive {
     PingPong,
@@ -53,14 +53,15 @@ impl Primitive {
 }
 
 /// All of them.
-#[derive(Serialize)]
-pub struct Primitives(Vec<Cost>);
+#[derive(Deserialize, Serialize)]
+pub struct Primitives(pub Vec<Cost>);
 
-#[derive(Serialize)]
-struct Cost {
+/// What one of them takes.
+#[derive(Deserialize, Serialize)]
+pub struct Cost {
     primitive: Primitive,
-    what: &'static str,
-    microseconds: Spread,
+    pub what: String,
+    pub microseconds: Spread,
     rounds: Vec<f64>,
 }
 
@@ -79,7 +80,7 @@ pub fn measure(setting: &Setting) -> Result<Primitives> {
     let cost = |(&primitive, rounds): (&Primitive, Result<Vec<f64>>)| {
         let rounds = rounds?;
         let microseconds = Spread::of(rounds.iter().copied());
-        Ok(Cost { primitive, what: primitive.describe(), microseconds, rounds })
+        Ok(Cost { primitive, what: primitive.describe().to_owned(), microseconds, rounds })
     };
     all.iter().zip(samples).map(cost).collect::<Result<_>>().map(Primitives)
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::grid::Grid;
 use crate::measure::load::{Visit, load};
@@ -25,23 +25,23 @@ const WORKERS: u16 = 5;
 const CLIENTS: [usize; 3] = [1, 8, 50];
 
 /// All rows.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct SmallFiles {
     bytes: usize,
     pub rows: Vec<Row>,
 }
 
 /// A server under so many clients.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Row {
     pub server: String,
     pub is_stage: bool,
     pub clients: usize,
-    requests_per_second: Spread,
+    pub requests_per_second: Spread,
     pub p50_microseconds: Spread,
     pub p99_microseconds: Spread,
     /// How many times faster the first stage is in the same round.
-    times_the_first: Spread,
+    pub times_the_first: Spread,
     /// Seconds per request, round by round.
     rounds: Vec<f64>,
 }

@@ -1,9 +1,9 @@
 //! What some values of the same thing, one a round, say together.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The middle of some values, and the quarters: half of them lie between `low` and `high`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Spread {
     pub median: f64,
     pub low: f64,

@@ -10,7 +10,7 @@ mod table;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Plan;
 use crate::measure::calls::{self, Calls};
@@ -25,18 +25,18 @@ use crate::measure::throughput::lanes::{FILE, Lane, lanes, senders};
 
 const GIB: f64 = (1 << 30) as f64;
 /// All rows.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Throughput {
     bytes: u64,
     pub rows: Vec<Row>,
 }
 
 /// Who sent to whom, and how that went.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub struct Row {
     pub sender: String,
     pub is_stage: bool,
-    receiver: String,
+    pub receiver: String,
     pub to: Destination,
     pub gib_per_second: Spread,
     /// Per GiB, in seconds.
@@ -44,20 +44,20 @@ pub struct Row {
     /// Per GiB, in seconds.
     pub client_cpu: Spread,
     /// Per GiB.
-    server_faults: Spread,
+    pub server_faults: Spread,
     /// Per GiB.
-    client_faults: Spread,
+    pub client_faults: Spread,
     /// The most that one process has had.
     server_peak_kib: f64,
     client_peak_kib: f64,
-    calls_per_gib: Option<Calls>,
+    pub calls_per_gib: Option<Calls>,
     /// How many times faster it is than others, within the same round.
     faster_than: Vec<Ratio>,
     /// Seconds per GiB, round by round.
     rounds: Vec<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Ratio {
     other: String,
     times: Spread,
