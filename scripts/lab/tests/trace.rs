@@ -64,7 +64,7 @@ fn the_picture_of_03_shows_a_descriptor_on_its_way() {
     assert_eq!(String::from_utf8_lossy(&said.stdout), format!("{path}\n"));
     let svg = fs::read_to_string(&file).unwrap();
     assert!(!svg.chars().any(|it| it.is_control() && it != '\n'), "raw control characters");
-    assert!(svg.len() < 80_000, "{} bytes", svg.len());
+    assert!(svg.len() < 60_000, "{} bytes", svg.len());
     assert!(svg.contains("prefers-color-scheme: dark"));
     let texts = texts(&svg);
     for lane in ["client 1", "client 2", "parent", "worker 0", "worker 1", "worker 2"] {
