@@ -169,7 +169,7 @@ impl IndexMut<usize> for Room {
 }
 
 /// How much an unhurried user reads at once, in bytes.
-const SIP: usize = 16 << 10;
+const SIP: usize = 64 << 10;
 
 /// A user's part in a talk.
 pub struct Part<'a> {
@@ -200,11 +200,11 @@ impl<'a> Part<'a> {
         Self { forgetful: true, ..Self::new(user, speech, to_hear) }
     }
 
-    /// The same for a user who reads 16 KiB at once, and so often a second.
+    /// The same for a user who reads 64 KiB at once, and so often a second.
     #[must_use]
     pub fn unhurried(user: &'a LineClient, to_hear: usize, reads_a_second: u32) -> Self {
-        // Otherwise the kernel would hurry in its place.
-        setsockopt(user.stream(), sockopt::RcvBuf, &SIP).expect("setsockopt SO_RCVBUF");
+        // Otherwise the kernel would hurry in its place, and take megabytes.
+        setsockopt(user.stream(), sockopt::RcvBuf, &(4 * SIP)).expect("setsockopt SO_RCVBUF");
         let rest = Duration::from_secs(1) / reads_a_second;
         Self { rest, ..Self::new(user, b"", to_hear) }
     }
