@@ -257,6 +257,13 @@ fn writer_waits_for_the_slowest_worker() {
 }
 
 #[test]
+fn user_who_is_alone_never_has_to_wait() {
+    let scene = Scene::of(1, 4);
+    let said = speech("alone", 12_000, LINE); // far more than all buffers
+    let _ = talk(vec![Part::new(&scene.room[0], &said, 0)]);
+}
+
+#[test]
 fn writer_that_waits_sleeps() {
     let mut scene = Scene::of(3, 4);
     scene.freeze_worker_of(2);

@@ -104,6 +104,17 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// The first line of a user: often a name, or nearly.
+fn first_line() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        3 => "\\PC{0,34}\\r?".prop_map(String::into_bytes),
+        1 => "[a:\u{202e}\u{a0} \u{1b}]{0,4}".prop_map(String::into_bytes),
+        1 => bytes(40),
+    ];
+    let start = prop::sample::select(vec!["/name ", "/name ", "/name", "/Name ", ""]);
+    (start, name).prop_map(|(start, name)| [start.as_bytes(), &name].concat())
+}
+
 /// A message, often one that means something, with a number of descriptors.
 fn message() -> impl Strategy<Value = (Vec<u8>, usize)> {
     let bytes = prop_oneof![
@@ -120,6 +131,11 @@ proptest! {
     #[test]
     fn chunks_are_the_same_however_the_stream_is_cut(stream in records(), cuts in cuts()) {
         properties::chunks(&stream, &cuts);
+    }
+
+    #[test]
+    fn what_a_user_says_arrives_byte_for_byte(first in first_line(), second in bytes(60)) {
+        properties::speaker(&first, &second);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use shared::channel::{self, Answer, Report, Task};
+use shared::chat::{Heard, MAX_SAID, Speaker};
 use shared::chunks::{Chunks, MAX_CHUNK};
 use shared::download::Download;
 use shared::lines::{LineBuffer, MAX_ANSWER, MAX_LINE};
@@ -245,6 +246,31 @@ fn lines_at_once(input: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     lines
+}
+
+/// What a user of a chat says: it arrives byte for byte, behind the name if there is one; and a
+/// name is one that can be told from the line and can't move the cursor.
+pub fn speaker(first: &[u8], second: &[u8]) {
+    let mut speaker = Speaker::default();
+    let mut before = Vec::new();
+    match speaker.hear(first) {
+        Heard::Said(line) => assert_eq!(line, [first, b"\n"].concat()),
+        Heard::Refused(why) => {
+            assert!(first.starts_with(b"/name ") && why.starts_with(b"error: "));
+            assert!(why.ends_with(b"\n"));
+        }
+        Heard::Named(name) => {
+            let told = first.strip_prefix(b"/name ").unwrap();
+            assert_eq!(told.strip_suffix(b"\r").unwrap_or(told), name.as_bytes());
+            assert!((1..=32).contains(&name.chars().count()));
+            assert!(!name.contains(|it: char| it == ':' || it.is_whitespace() || it.is_control()));
+            text(name.as_bytes());
+            before = [name.as_bytes(), b": "].concat();
+        }
+    }
+    let said = [&before[..], second, b"\n"].concat();
+    assert!(said.len() <= MAX_SAID || second.len() > MAX_LINE);
+    assert_eq!(speaker.hear(second), Heard::Said(said));
 }
 
 /// A message with `count` copies of a descriptor. Afterwards [`Lent::all_closed`] tells whether

@@ -87,6 +87,9 @@ impl User {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
                 self.deaf = true;
                 self.queue.clear();
+                // Usually it has hung up. If not, it hears the end now; and so do we, behind what
+                // it had said before.
+                let _ = shutdown(self.connection.as_raw_fd(), Shutdown::Both);
             }
             Ok(()) | Err(_) => {}
         }

@@ -24,8 +24,6 @@ pub struct Users {
     seats: usize,
     /// The number of the next one who comes.
     next: u64,
-    /// The place of whose turn it is to be passed on, so that everybody comes to speak.
-    turn: usize,
     stall_timeout: Duration,
     server: Narrator,
 }
@@ -33,7 +31,7 @@ pub struct Users {
 impl Users {
     pub fn new(seats: u16, stall_timeout: Duration, server: Narrator) -> Self {
         let (users, seats) = (Vec::new(), usize::from(seats));
-        Self { users, seats, next: 1, turn: 0, stall_timeout, server }
+        Self { users, seats, next: 1, stall_timeout, server }
     }
 
     /// Can somebody be let in, be it to be turned away?
@@ -76,21 +74,16 @@ impl Users {
         self.users.iter().any(User::is_full)
     }
 
-    /// Passes on what has come, a user after the other, until a queue is full. The next time
-    /// begins where this one ends.
+    /// Passes on what has come, a user after the other, until a queue is full. What is left then
+    /// comes first the next time: until it is passed on, nobody is read from.
     pub fn pass_lines_on(&mut self) {
-        // LAB 10.pass_on: hear every user in turn, tell all others; stop when somebody is full
-        for _ in 0..self.users.len() {
-            let speaker = self.turn % self.users.len();
+        // LAB 10.pass_on: hear every user, tell all others; stop when somebody is full
+        for speaker in 0..self.users.len() {
             while !self.is_paused()
                 && let Some(heard) = self.users[speaker].hear()
             {
                 self.pass_on(speaker, heard);
             }
-            if self.is_paused() {
-                return;
-            }
-            self.turn = speaker + 1;
         }
         // END 10.pass_on
     }

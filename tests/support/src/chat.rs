@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::grading::report;
 use crate::line::{LineClient, assert_bytes, shown};
@@ -167,6 +168,9 @@ impl IndexMut<usize> for Room {
     }
 }
 
+/// How much an unhurried user reads at once, in bytes.
+const SIP: usize = 64 << 10;
+
 /// A user's part in a talk.
 pub struct Part<'a> {
     user: &'a LineClient,
@@ -177,13 +181,17 @@ pub struct Part<'a> {
     to_hear: usize,
     /// Only the last of what is heard is kept.
     forgetful: bool,
+    /// A rest after each read, and until when it lasts.
+    rest: Duration,
+    rests_until: Instant,
 }
 
 impl<'a> Part<'a> {
     /// This user says `speech` as fast as it can, and reads until it has heard so many bytes.
     #[must_use]
     pub fn new(user: &'a LineClient, speech: &'a [u8], to_hear: usize) -> Self {
-        Self { user, speech, heard: Vec::new(), to_hear, forgetful: false }
+        let (heard, rest, rests_until) = (Vec::new(), Duration::ZERO, Instant::now());
+        Self { user, speech, heard, to_hear, forgetful: false, rest, rests_until }
     }
 
     /// The same, and what is heard doesn't matter.
@@ -192,9 +200,22 @@ impl<'a> Part<'a> {
         Self { forgetful: true, ..Self::new(user, speech, to_hear) }
     }
 
+    /// The same for a user who reads 64 KiB at once, and so often a second.
+    #[must_use]
+    pub fn unhurried(user: &'a LineClient, to_hear: usize, reads_a_second: u32) -> Self {
+        // Otherwise the kernel would hurry in its place, and take megabytes.
+        setsockopt(user.stream(), sockopt::RcvBuf, &(4 * SIP)).expect("setsockopt SO_RCVBUF");
+        let rest = Duration::from_secs(1) / reads_a_second;
+        Self { rest, ..Self::new(user, b"", to_hear) }
+    }
+
+    fn is_done(&self) -> bool {
+        self.to_hear == 0 && self.speech.is_empty()
+    }
+
     fn wants(&self) -> PollFlags {
         let mut events = PollFlags::empty();
-        events.set(PollFlags::POLLIN, self.to_hear > 0);
+        events.set(PollFlags::POLLIN, self.to_hear > 0 && self.rests_until <= Instant::now());
         events.set(PollFlags::POLLOUT, !self.speech.is_empty());
         events
     }
@@ -209,14 +230,16 @@ impl<'a> Part<'a> {
                 Err(error) => self.only_waits(&error),
             }
         }
-        if self.to_hear > 0 {
-            match stream.read(buffer) {
+        if self.to_hear > 0 && self.rests_until <= Instant::now() {
+            let most = if self.rest.is_zero() { buffer.len() } else { SIP };
+            match stream.read(&mut buffer[..most]) {
                 Ok(0) => panic!("the connection ended {}", self.so_far()),
                 Ok(length) => {
                     if self.forgetful {
                         self.heard.clear();
                     }
                     self.heard.extend_from_slice(&buffer[..length]);
+                    self.rests_until = Instant::now() + self.rest;
                     self.to_hear = self.to_hear.saturating_sub(length);
                 }
                 Err(error) => self.only_waits(&error),
@@ -257,8 +280,7 @@ pub fn talk(mut parts: Vec<Part<'_>>) -> Vec<Vec<u8>> {
         part.user.stream().set_nonblocking(true).expect("fcntl");
     }
     loop {
-        let busy: Vec<usize> =
-            (0..parts.len()).filter(|&it| !parts[it].wants().is_empty()).collect();
+        let busy: Vec<usize> = (0..parts.len()).filter(|&it| !parts[it].is_done()).collect();
         let fd = |&it: &usize| PollFd::new(parts[it].user.stream().as_fd(), parts[it].wants());
         let mut fds: Vec<PollFd<'_>> = busy.iter().map(fd).collect();
         let Some(&first) = busy.first() else {
@@ -269,7 +291,7 @@ pub fn talk(mut parts: Vec<Part<'_>>) -> Vec<Vec<u8>> {
             let (who, so_far) = (busy.len(), parts[first].so_far());
             panic!("waited {:?} in vain for {who} users, one of them {so_far}", talk_limit());
         }
-        let _ = poll(&mut fds, PollTimeout::from(100u8));
+        let _ = poll(&mut fds, PollTimeout::from(5u8)); // somebody may have rested enough by then
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         for (place, _) in busy.into_iter().zip(ready).filter(|(_, ready)| *ready) {
             parts[place].advance(&mut buffer);
