@@ -157,7 +157,7 @@ impl Stay {
             Ok(moved) => self.inside -= moved,
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(Errno::EPIPE | Errno::ECONNRESET) => self.lose(),
-            Err(errno) => return Err(errno).context("splice to the connection"),
+            Err(errno) => return Err(errno).context("splice to the server"),
         }
         if !self.typing && self.inside == 0 {
             self.end_typing();

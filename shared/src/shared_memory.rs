@@ -89,7 +89,7 @@ impl Rings {
             match Errno::result(sent) {
                 Ok(sent) => return Ok(sent.unsigned_abs() as u64),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("send"),
+                Err(errno) => return Err(errno).context("send from the ring"),
             }
         }
     }

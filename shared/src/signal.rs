@@ -109,7 +109,7 @@ pub fn reset_all() -> io::Result<()> {
     for signal in Signal::iterator() {
         let _ = set_disposition(signal, SigHandler::SigDfl); // SIGKILL and SIGSTOP can't be set
     }
-    SigSet::empty().thread_set_mask().context("sigprocmask")
+    SigSet::empty().thread_set_mask().context("sigprocmask SIG_SETMASK")
 }
 
 fn set_disposition(signal: Signal, handler: SigHandler) -> io::Result<()> {

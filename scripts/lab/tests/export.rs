@@ -4,7 +4,7 @@
 //! itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,12 @@ use tempfile::TempDir;
 /// Shorter lines of code than this give nothing away.
 const TELLING: usize = 25;
 /// Longer ones that don't either.
-const IDIOMS: [&str; 2] = ["let now = Instant::now();", "Token::Worker(number) => {"];
+const IDIOMS: [&str; 4] = [
+    "let now = Instant::now();",
+    "Token::Worker(number) => {",
+    "if Instant::now() >= deadline {",
+    "while !bytes.is_empty() {",
+];
 
 fn reference() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -78,8 +83,8 @@ fn no_line_of_an_answer_is_in_an_export() {
     let answers = regions(&reference());
     assert!(answers.len() >= 16, "{} regions", answers.len());
     let mut found = Vec::new();
-    for number in 1..=8 {
-        let from = format!("{number:02}");
+    let stages: BTreeSet<_> = answers.keys().map(|id| id[..2].to_owned()).collect();
+    for from in stages {
         let (_temp, dir) = export(&from);
         let texts: Vec<_> =
             files(&dir).into_iter().map(|it| (text(&fs::read(&it).unwrap()), it)).collect();
@@ -166,11 +171,11 @@ fn directory_that_is_not_empty_is_left_alone() {
 #[test]
 fn unknown_stage_is_refused() {
     let temp = tempfile::tempdir().unwrap();
-    let args = ["export".as_ref(), temp.path().as_os_str(), "--from".as_ref(), "9".as_ref()];
+    let args = ["export".as_ref(), temp.path().as_os_str(), "--from".as_ref(), "99".as_ref()];
     let output = lab(&args);
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
-    assert!(error.starts_with("error: there is no stage 9; the stages are 01, "), "{error}");
+    assert!(error.starts_with("error: there is no stage 99; the stages are 01, "), "{error}");
     assert_eq!(files(temp.path()).len(), 0);
 }
 
@@ -182,7 +187,7 @@ fn export_builds_without_a_warning_and_names_its_blanks() {
 
     for stage in dir.join("steps").read_dir().unwrap() {
         let stage = format!("step{}", stage.unwrap().file_name().display());
-        let output = limited(&built.program(&stage), &["--port", "0"]);
+        let output = limited(&built.program(&stage), &["--port", "0", "--quiet"]);
         assert_eq!(output.status.code(), Some(3), "{stage}: {}", text(&output.stderr));
         assert_names_a_blank(&dir, &stage, &text(&output.stderr));
     }
