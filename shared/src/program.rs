@@ -61,7 +61,6 @@ impl Directory {
     /// isn't an executable regular file.
     pub fn find(&self, name: &[u8]) -> io::Result<Program<'_>> {
         let shown = printable(name);
-        // LAB 09.find: take a plain name only; open it inside the directory; look at what is open
         if name.is_empty() || name.iter().any(|&byte| byte == b'/' || byte.is_ascii_control()) {
             return Err(io::Error::other(format!("\"{shown}\" is no name of a program")));
         }
@@ -77,7 +76,6 @@ impl Directory {
             return Err(io::Error::other(format!("{shown}: not an executable file")));
         }
         Ok(Program { directory: self, file, name: CString::new(name)? })
-        // END 09.find
     }
 }
 
