@@ -13,7 +13,9 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 09 | [`program`] |
 //! | 10 | [`chat`], [`join`] |
+//! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
 //! people), [`error`] (how a failure reads), [`demo`], [`downloads`] and [`conversation`] (a stage
@@ -35,12 +37,15 @@ pub mod join;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;
+pub mod news;
 pub mod poller;
 pub mod pool;
 pub mod process;
+pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod served_file;
+pub mod shared_memory;
 pub mod signal;
 pub mod splice;
 pub mod tcp;

@@ -7,6 +7,7 @@
 //! First used by stage 02.
 
 use std::io;
+use std::ops::DerefMut;
 
 use nix::unistd::Pid;
 
@@ -16,9 +17,13 @@ pub const MAX_LINE: usize = 8192;
 /// The longest answer, in bytes, newline included: see [`answer`].
 pub const MAX_ANSWER: usize = MAX_LINE + 64;
 
-/// Collects bytes and gives out lines.
-pub struct LineBuffer {
-    bytes: Box<[u8; MAX_LINE + 1]>,
+/// Where a [`LineBuffer`] collects: room for the longest line and its newline.
+pub type Room = [u8; MAX_LINE + 1];
+
+/// Collects bytes and gives out lines. `B` is where the bytes are: on the heap, or in a place that
+/// somebody else provides (stage 11).
+pub struct LineBuffer<B = Box<Room>> {
+    bytes: B,
     /// How many of `bytes` are in use.
     length: usize,
     /// The last piece ended without a newline, because it was full.
@@ -29,11 +34,16 @@ pub struct LineBuffer {
 
 impl Default for LineBuffer {
     fn default() -> Self {
-        Self { bytes: Box::new([0; MAX_LINE + 1]), length: 0, cut: false, ended: false }
+        Self::within(Box::new([0; MAX_LINE + 1]))
     }
 }
 
-impl LineBuffer {
+impl<B: DerefMut<Target = Room>> LineBuffer<B> {
+    /// Collects bytes there.
+    pub fn within(bytes: B) -> Self {
+        Self { bytes, length: 0, cut: false, ended: false }
+    }
+
     /// Lets `read` put more bytes in. Call it only when [`LineBuffer::line`] is `None`; then
     /// there is room. A `read` of 0 bytes means that the stream is at its end.
     ///

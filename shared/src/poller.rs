@@ -3,8 +3,9 @@
 //! Purpose: wait for many descriptors at once and say which is ready.
 //! Interface: [`Poller::add`], [`Poller::set_interest`], [`Poller::remove`], [`Poller::wait`].
 //! Rules: level-triggered, so what isn't handled now is reported again and two clients that
-//! arrive in one instant are both seen. Remove a descriptor before closing it: a copy of it in
-//! another process would keep it registered, see `epoll(7)`.
+//! arrive in one instant are both seen. Only who asks for [`Interest::ReadEdge`] hears of each
+//! thing once. Remove a descriptor before closing it: a copy of it in another process would keep
+//! it registered, see `epoll(7)`.
 //! First used by stage 01.
 
 use std::io;
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::error::Context;
@@ -23,8 +25,13 @@ pub enum Interest {
     Nothing,
     /// Until a read (or accept) doesn't block.
     Read,
+    /// Each time that more comes, and not again for what was there before (edge-triggered,
+    /// stage 09). Whoever is told has to read, without waiting, until nothing is left: `EAGAIN`.
+    ReadEdge,
     /// Until a write doesn't block.
     Write,
+    /// Until one of them doesn't block (stage 11).
+    ReadOrWrite,
 }
 
 impl Interest {
@@ -38,7 +45,9 @@ impl Interest {
         match self {
             Self::Nothing => EpollFlags::empty(),
             Self::Read => EpollFlags::EPOLLIN,
+            Self::ReadEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Self::Write => EpollFlags::EPOLLOUT,
+            Self::ReadOrWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }
     }
 }
@@ -152,6 +161,16 @@ fn timeout_until(deadline: Option<Instant>) -> EpollTimeout {
     let left = deadline.saturating_duration_since(Instant::now());
     let millis = (left + Duration::from_micros(999)).as_millis();
     EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
+}
+
+/// The same for `poll(2)`, where no epoll is needed.
+#[must_use]
+pub fn poll_timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
 /// The earlier of two deadlines, where `None` is never.

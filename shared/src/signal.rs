@@ -88,7 +88,28 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
 /// # Errors
 /// `sigaction(2)`.
 pub fn keep_children() -> io::Result<()> {
-    set_disposition(Signal::SIGCHLD, SigHandler::SigDfl)
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // Once is enough, and more would be wrong: setting SIGCHLD to its default discards one that
+    // waits to be read (see `sigaction(2)` in POSIX), and with it the news of a child's end.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        set_disposition(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    }
+    Ok(())
+}
+
+/// For a process that is about to become another program (stage 09): every signal does what it
+/// does by default, and none is blocked. What is ignored or blocked stays so across `exec(2)`, and
+/// each Rust program ignores SIGPIPE from its start.
+///
+/// # Errors
+/// `sigprocmask(2)`.
+pub fn reset_all() -> io::Result<()> {
+    for signal in Signal::iterator() {
+        let _ = set_disposition(signal, SigHandler::SigDfl); // SIGKILL and SIGSTOP can't be set
+    }
+    SigSet::empty().thread_set_mask().context("sigprocmask")
 }
 
 fn set_disposition(signal: Signal, handler: SigHandler) -> io::Result<()> {

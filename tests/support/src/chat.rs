@@ -13,8 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::grading::report;
 use crate::line::{LineClient, assert_bytes, shown};
+use crate::proc;
 use crate::server::Server;
-use crate::tcp;
 use crate::wait::{limit, wait_for, wait_until};
 
 /// What a user hears for whom there is no seat.
@@ -88,9 +88,10 @@ impl Room {
             assert_bytes("a newcomer's first word", &heard, format!("{prefix}{word}").as_bytes());
         }
         if self.users.is_empty() {
-            // Nobody hears the first one. The next will be accepted after it.
-            let accepted = || tcp::accepted(self.server.port()).len() == 1;
-            wait_for("the server to accept a user", limit(), accepted);
+            // Nobody hears the first one. But whoever comes next must not hear that word either.
+            self.server.wait_all_read(1);
+            let asleep = || self.server.workers().iter().all(|&pid| proc::state(pid) == Some('S'));
+            wait_for("the server to be done with the first word", limit(), asleep);
         }
         self.users.push(newcomer);
     }
