@@ -25,7 +25,7 @@ use plan::{Plan, plan_all};
 /// Write all that comes before a stage into a student's lab, from the answers of this checkout
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The stage to go on with: 1 to 8
+    /// The stage to go on with: 1 to 11
     #[arg(value_name = "NN")]
     stage: String,
     /// The student's lab

@@ -18,7 +18,7 @@ use crate::screen::{Paint, Style, show};
 /// Show what changed between two stages
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The stage before: 1 to 8
+    /// The stage before: 1 to 10
     #[arg(value_name = "FROM")]
     from: String,
     /// The stage after

@@ -21,7 +21,7 @@ use choice::{Choice, choose, find};
 /// Help with what is to be written, in three steps: each call goes one further
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The stage: 1 to 8
+    /// The stage: 1 to 11
     #[arg(value_name = "NN")]
     stage: String,
     /// The region: send_fd or 03.send_fd [default: what failed in the last check]

@@ -3,7 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`page`] | takes a page apart: headings, links, blocks |
-//! | [`include`], [`item`] | code on a page, and where it stands in the source |
+//! | [`mod@include`], [`item`] | code on a page, and where it stands in the source |
 //! | [`links`] | all links and anchors, also those of the rubric and of the sources |
 //! | [`diffs`], [`figures`] | what is made: what changes between stages, what the bench has measured |
 //! | [`console`] | runs every console block of a page |

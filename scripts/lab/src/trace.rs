@@ -51,7 +51,7 @@ use story::Story;
 /// Run a stage under strace and draw what its processes did
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The stage: 1 to 8
+    /// The stage: 1 to 11
     #[arg(value_name = "STAGE", required_unless_present = "all")]
     stage: Option<String>,
     /// All stages, to DIR/01.svg and so on

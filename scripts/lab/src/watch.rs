@@ -27,7 +27,7 @@ use crate::screen::{Paint, Style, show};
 /// Watches `steps/` and `shared/`. Ctrl-C ends it.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The stage: 1 to 8
+    /// The stage: 1 to 11
     #[arg(value_name = "NN")]
     stage: String,
     /// Watch and check this tree instead, with the checks of this checkout

@@ -1,8 +1,9 @@
 //! A worker: accepts by itself, has many clients at once, starts programs for them.
 
+mod parting;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use shared::channel::{Word, WorkerEnd};
@@ -131,24 +132,6 @@ impl Worker<'_> {
         }
     }
 
-    fn give_up_the_slow(&mut self) -> io::Result<()> {
-        while let Some(mut first) = self.clients.first_entry()
-            && first.get().deadline <= Instant::now()
-        {
-            first.get_mut().give_up(self.job);
-            let id = *first.key();
-            say!(self.worker, "client {id} has had its time");
-            self.forget(id)?;
-        }
-        Ok(())
-    }
-
-    /// Closes our copy of a connection. Removed first: as long as a program has a copy, epoll
-    /// would go on to tell us of it.
-    fn forget(&mut self, id: u64) -> io::Result<()> {
-        self.clients.remove(&id).map_or(Ok(()), |client| self.poller.remove(&client))
-    }
-
     fn hear_signals(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.next()? {
             if signal != Signal::SIGCHLD.as_str() {
@@ -160,12 +143,5 @@ impl Worker<'_> {
             say!(self.worker, "the program kept by pid {keeper} has ended");
         }
         Ok(())
-    }
-
-    /// No more clients. Who has been accepted is served to the end.
-    fn leave(&mut self) -> io::Result<()> {
-        let Some(channel) = self.channel.take() else { return Ok(()) };
-        say!(self.worker, "leaving when all clients are served ({})", self.clients.len());
-        self.poller.remove(&channel)
     }
 }

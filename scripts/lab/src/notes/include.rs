@@ -9,7 +9,7 @@
 //! ````
 //! Interface: [`all`] includes of a page, [`Include::snippet`] what one stands for; the line above
 //! the block is a link, for who reads the page as plain Markdown: [`Include::link`], [`mend`].
-//! Rules: behind the colon stands an item (see [`item`](super::item)) or the id of a region; with
+//! Rules: behind the colon stands an item (see [`item`](mod@super::item)) or the id of a region; with
 //! neither it is the whole file. An include is alone in its block. So the source needs no marks.
 
 use std::fs;

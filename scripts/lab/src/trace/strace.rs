@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 
 use super::record::Record;
 use crate::family;
+use crate::repo::Repo;
 
 /// All that has to do with processes, descriptors, memory and signals.
 const CALLS: &str = "trace=%process,%network,%desc,%memory,%signal,?pause,?nanosleep,\
@@ -68,13 +69,15 @@ pub fn pids(dir: &Path) -> Result<Vec<i32>> {
 /// What is on record of the program `name`: process by process, each in order.
 pub fn records(dir: &Path, name: &str) -> Result<Vec<Record>> {
     let mut records = Vec::new();
+    let here = format!("{}/", Repo::here()?.root().display());
     for entry in dir.read_dir().context("the trace")? {
         let path = entry?.path();
         let of_name = path.file_stem().is_some_and(|stem| stem == name);
         let pid = path.extension().and_then(|pid| pid.to_str()?.parse().ok());
         if let (true, Some(pid)) = (of_name, pid) {
             let text = fs::read(&path).context("read a trace")?;
-            let text = String::from_utf8_lossy(&text);
+            // Paths begin at the top level: where this checkout is doesn't belong in a picture.
+            let text = String::from_utf8_lossy(&text).replace(&here, "");
             // A last line without its end is still being written.
             let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
             records.extend(lines.filter_map(|line| Record::parse(pid, line.trim_end())));

@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::unistd::{Pid, setsid};
 
 use crate::family;
@@ -61,6 +61,13 @@ impl Terminal {
         let (read, write) = (for_shell.as_raw_fd(), of_shell.as_raw_fd());
         let prepare = move || {
             setsid()?;
+            // Whoever started us in the background may have had it ignored; a terminal doesn't.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "before bash, which has no loop of ours"
+            )]
+            // SAFETY: SIG_DFL runs no code of ours.
+            unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }?;
             // By a detour, for 8 may be in use as the other one.
             let (read, write) = (above_20(read)?, above_20(write)?);
             for (from, to) in [(read, 8), (write, 9)] {
