@@ -1,8 +1,7 @@
 //! Stage 11, chat-shared-memory: the chat of stage 10 with a process for each user.
 //!
-//! Shows memory that processes share, how it is written and read without a lock, and what the
-//! processes have to tell each other all the same.
-//! Usage: `cargo run -p step11-chat-shared-memory`. See also: `notes/src/11-chat-shared-memory.md`.
+//! Shows memory that processes share without a lock, and what they have to tell each other.
+//! Usage: `cargo run -p step11-chat-shared-memory`, see `notes/src/11-chat-shared-memory.md`.
 #![forbid(unsafe_code)]
 
 mod demo;
