@@ -3,7 +3,7 @@
 //! Purpose: jobs travel one way, answers and reports the other, over `socketpair(2)`.
 //! Interface: [`pair`] makes both ends; each has a type of its own, so that they can't be
 //! confused. Stage 02 sends lines and answers, stage 03 connections and "done", stage 08 adds
-//! "leave".
+//! "leave"; stage 09 sends nothing but "accept".
 //! Rules: the socket is `SOCK_SEQPACKET`: a message arrives whole or not at all, and the end of
 //! the other process arrives as the end of the channel. That needs every copy of the other end
 //! to be closed: a worker calls [`close_all_but`](crate::process::close_all_but) first.
@@ -33,6 +33,17 @@ pub enum Task {
     Leave,
 }
 
+/// What a worker finds in its channel (stage 09).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Somebody waits in the queue of the listener.
+    Accept,
+    /// The channel is at its end: the parent is dead.
+    Gone,
+    /// Nothing more.
+    Nothing,
+}
+
 /// What reached the parent from a worker (stage 02).
 pub enum Answer {
     /// The answer to its line.
@@ -57,6 +68,8 @@ pub enum Report {
 /// The first byte of a task.
 const CONNECTION: u8 = b'C';
 const LEAVE: u8 = b'L';
+/// The whole of what stage 09 says.
+const ACCEPT: &[u8] = b"A";
 /// A report is this one byte. Whose it is, the channel itself says.
 const DONE: &[u8] = b"D";
 
@@ -126,6 +139,17 @@ impl ParentEnd {
             Ok(_) | Err(_) => Report::Gone,
         }
     }
+
+    /// Tells the worker that somebody waits in the queue of the listener (stage 09). Never waits
+    /// itself: a worker that stands still must not hold up the parent.
+    ///
+    /// # Errors
+    /// `EPIPE` or `ECONNRESET` when the worker has closed its end; `EAGAIN` when it has hundreds
+    /// of these words to read already.
+    pub fn send_accept(&self) -> io::Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        socket::send(self.0.as_raw_fd(), ACCEPT, flags).context("send on the channel").map(drop)
+    }
 }
 
 impl WorkerEnd {
@@ -163,6 +187,17 @@ impl WorkerEnd {
                 let byte = char::from(byte);
                 Err(io::Error::other(format!("no task: {byte:?} {with} a descriptor")))
             }
+        }
+    }
+
+    /// Takes the next word of the parent (stage 09), without waiting.
+    #[must_use]
+    pub fn recv_word(&self) -> Word {
+        let mut byte = [0];
+        match recv(&self.0, &mut byte, MsgFlags::MSG_DONTWAIT) {
+            Ok(1) if byte == ACCEPT => Word::Accept,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Word::Nothing,
+            Ok(_) | Err(_) => Word::Gone,
         }
     }
 

@@ -7,6 +7,7 @@
 //! First used by stage 01.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -97,6 +98,64 @@ impl GracefulServeArgs {
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace)
     }
+}
+
+/// Options of a server that runs programs (stage 09).
+#[derive(Args, Clone, Debug)]
+pub struct ProgramServeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub address: ListenAddress,
+    /// How many worker processes to fork
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub workers: u16,
+    /// Print only errors on standard error
+    #[arg(long)]
+    pub quiet: bool,
+    /// The directory whose programs clients may run [default: the three that come with this stage]
+    #[arg(long, value_name = "DIR")]
+    pub cgi_dir: Option<PathBuf>,
+    /// How long a program may run; then it is killed
+    #[arg(long, value_name = "SECS", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: u64,
+    /// How long a client may take to send its request
+    #[arg(long, value_name = "SECS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stall_timeout: u64,
+}
+
+impl ProgramServeArgs {
+    /// How long a program may run.
+    #[must_use]
+    pub fn time_limit(&self) -> Duration {
+        Duration::from_secs(self.time_limit)
+    }
+
+    /// How long a client may take to send its request.
+    #[must_use]
+    pub fn stall_timeout(&self) -> Duration {
+        Duration::from_secs(self.stall_timeout)
+    }
+
+    /// What every server has.
+    #[must_use]
+    pub fn serve(&self) -> ServeArgs {
+        ServeArgs { address: self.address.clone(), workers: self.workers, quiet: self.quiet }
+    }
+}
+
+/// Options of a client that has a program run (stage 09).
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub address: Address,
+    /// The name of the program, sent as it is
+    pub name: OsString,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "it would become help text")]
+    pub stall: StallTimeout,
 }
 
 /// The patience with the other side (stage 04 on).

@@ -94,7 +94,15 @@ impl Demo {
     /// # Errors
     /// `/proc` can't be read.
     pub fn workers(&self) -> io::Result<Vec<Pid>> {
-        let path = format!("/proc/{0}/task/{0}/children", self.server());
+        self.children_of(self.server())
+    }
+
+    /// The pids of a process's children: of a worker, in stage 09, those that keep programs.
+    ///
+    /// # Errors
+    /// `/proc` can't be read.
+    pub fn children_of(&self, pid: Pid) -> io::Result<Vec<Pid>> {
+        let path = format!("/proc/{pid}/task/{pid}/children");
         let children = fs::read_to_string(&path).context(path)?;
         Ok(children
             .split_whitespace()
@@ -136,6 +144,18 @@ impl Demo {
             tell(&format!("the client printed: {line}"));
         }
         check(status.success(), "the client's exit status is 0")?;
+        Ok(text)
+    }
+
+    /// Runs a client that is to fail, with exit status 1, and returns what it printed.
+    ///
+    /// # Errors
+    /// It didn't fail.
+    pub fn refused(&self, verb: &str, args: &[&str]) -> io::Result<String> {
+        let Output { status, stdout, .. } = self.start_client(verb, args)?.wait_with_output()?;
+        let text = String::from_utf8_lossy(&stdout).into_owned();
+        tell(format!("the client printed: {text}").trim_end());
+        check(status.code() == Some(1), "the client's exit status is 1")?;
         Ok(text)
     }
 

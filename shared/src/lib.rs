@@ -13,6 +13,7 @@
 //! | 06 | [`mapped`] |
 //! | 07 | [`splice`] |
 //! | 08 | [`signal`] |
+//! | 09 | [`program`] |
 //! | 10 | [`chat`], [`join`] |
 //! | 11 | [`shared_memory`], [`news`] |
 //!
@@ -40,6 +41,7 @@ pub mod news;
 pub mod poller;
 pub mod pool;
 pub mod process;
+pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod served_file;

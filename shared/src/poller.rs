@@ -3,8 +3,9 @@
 //! Purpose: wait for many descriptors at once and say which is ready.
 //! Interface: [`Poller::add`], [`Poller::set_interest`], [`Poller::remove`], [`Poller::wait`].
 //! Rules: level-triggered, so what isn't handled now is reported again and two clients that
-//! arrive in one instant are both seen. Remove a descriptor before closing it: a copy of it in
-//! another process would keep it registered, see `epoll(7)`.
+//! arrive in one instant are both seen. Only who asks for [`Interest::ReadEdge`] hears of each
+//! thing once. Remove a descriptor before closing it: a copy of it in another process would keep
+//! it registered, see `epoll(7)`.
 //! First used by stage 01.
 
 use std::io;
@@ -24,6 +25,9 @@ pub enum Interest {
     Nothing,
     /// Until a read (or accept) doesn't block.
     Read,
+    /// Each time that more comes, and not again for what was there before (edge-triggered,
+    /// stage 09). Whoever is told has to read, without waiting, until nothing is left: `EAGAIN`.
+    ReadEdge,
     /// Until a write doesn't block.
     Write,
     /// Until one of them doesn't block (stage 11).
@@ -41,6 +45,7 @@ impl Interest {
         match self {
             Self::Nothing => EpollFlags::empty(),
             Self::Read => EpollFlags::EPOLLIN,
+            Self::ReadEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Self::Write => EpollFlags::EPOLLOUT,
             Self::ReadOrWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }

@@ -3,12 +3,15 @@
 //! Purpose: the one home of `fork(2)`, `_exit(2)` and `waitpid(2)`.
 //! Interface: [`spawn`] makes a [`Child`]; dropping it kills and reaps; [`Child::reap`] tells
 //! how it ended. [`close_all_but`] and [`raise_descriptor_limit`] set up its descriptors.
+//! Stage 09 reaps whoever has ended, with [`reap_next`], and with [`end_all`] all who are left.
 //! Rules: fork before any thread exists. In the child nothing of the parent is ever dropped:
 //! the body is followed by `_exit`, so no destructor of the parent's objects runs twice.
 //! First used by stage 01.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -29,6 +32,17 @@ pub enum Ending {
     Exited(i32),
     /// A signal of this number killed it.
     Killed(i32),
+}
+
+impl Ending {
+    /// What a status of `wait(2)` means.
+    fn of(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Exited(libc::WEXITSTATUS(status))
+        } else {
+            Self::Killed(libc::WTERMSIG(status))
+        }
+    }
 }
 
 impl fmt::Display for Ending {
@@ -108,11 +122,35 @@ fn die_with(parent: Pid) -> io::Result<()> {
     // END 01.die_with_parent
 }
 
+/// For a child that has something to do when its parent ends, however it ends: it gets this signal
+/// then, and is no longer killed.
+///
+/// # Errors
+/// `prctl(2)`.
+pub fn hear_of_the_parents_end(signal: Signal) -> io::Result<()> {
+    prctl::set_pdeathsig(signal).context("prctl PR_SET_PDEATHSIG")
+}
+
+/// From now on who descends from this process and loses its parent becomes a child of ours, and
+/// not of process 1 (`prctl(2)`, `PR_SET_CHILD_SUBREAPER`). Children don't inherit this.
+///
+/// # Errors
+/// `prctl(2)`.
+pub fn adopt_orphans() -> io::Result<()> {
+    prctl::set_child_subreaper(true).context("prctl PR_SET_CHILD_SUBREAPER")
+}
+
 impl Child {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Gives up this handle: from now on the child is [`reap_next`]'s to reap.
+    #[must_use]
+    pub fn into_pid(self) -> Pid {
+        ManuallyDrop::new(self).pid
     }
 
     /// Sends SIGKILL, unless it has been reaped. A child that has ended doesn't mind.
@@ -174,13 +212,53 @@ impl Drop for Child {
     }
 }
 
-/// Waits for the end of a child and returns its status as `wait(2)` describes it. (The wrapper in
-/// nix knows no names for real-time signals, and fails when one of them has killed the child.)
-fn waitpid(child: Pid) -> Result<i32, Errno> {
+/// Takes the status of a child that has ended, whichever it is, without waiting. `None`: all of
+/// them still run, or there is none. One SIGCHLD can stand for several: call until there is none.
+///
+/// # Errors
+/// `waitpid(2)`.
+pub fn reap_next() -> io::Result<Option<(Pid, Ending)>> {
+    loop {
+        return match wait(ANY, libc::WNOHANG) {
+            Err(Errno::EINTR) => continue,
+            Ok((NOBODY, _)) | Err(Errno::ECHILD) => Ok(None),
+            Ok((pid, status)) => Ok(Some((pid, Ending::of(status)))),
+            Err(errno) => Err(errno).context("waitpid"),
+        };
+    }
+}
+
+/// Kills and reaps every child, and after [`adopt_orphans`] whoever becomes one by that, until
+/// nobody is left who descends from this process.
+pub fn end_all() {
+    loop {
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+        if wait(ANY, 0) == Err(Errno::ECHILD) {
+            return;
+        }
+    }
+}
+
+/// For `waitpid`: any child.
+const ANY: Pid = Pid::from_raw(-1);
+/// From `waitpid`: no child has ended.
+const NOBODY: Pid = Pid::from_raw(0);
+
+/// `waitpid(2)`. (The wrapper in nix knows no names for real-time signals, and fails when one of
+/// them has killed the child.)
+fn wait(child: Pid, options: i32) -> Result<(Pid, i32), Errno> {
     let mut status = 0;
     // SAFETY: the call writes one int, and `status` is one.
-    let result = unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) };
-    Errno::result(result).map(|_| status)
+    let result = unsafe { libc::waitpid(child.as_raw(), &raw mut status, options) };
+    Errno::result(result).map(|pid| (Pid::from_raw(pid), status))
+}
+
+/// Waits for the end of a child and returns its status as `wait(2)` describes it.
+fn waitpid(child: Pid) -> Result<i32, Errno> {
+    wait(child, 0).map(|(_, status)| status)
 }
 
 /// Closes every descriptor but standard input, output, error and `keep`: for a child that wants

@@ -99,6 +99,19 @@ pub fn keep_children() -> io::Result<()> {
     Ok(())
 }
 
+/// For a process that is about to become another program (stage 09): every signal does what it
+/// does by default, and none is blocked. What is ignored or blocked stays so across `exec(2)`, and
+/// each Rust program ignores SIGPIPE from its start.
+///
+/// # Errors
+/// `sigprocmask(2)`.
+pub fn reset_all() -> io::Result<()> {
+    for signal in Signal::iterator() {
+        let _ = set_disposition(signal, SigHandler::SigDfl); // SIGKILL and SIGSTOP can't be set
+    }
+    SigSet::empty().thread_set_mask().context("sigprocmask")
+}
+
 fn set_disposition(signal: Signal, handler: SigHandler) -> io::Result<()> {
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     #[expect(clippy::disallowed_methods, reason = "the one home of signal dispositions")]

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, setsockopt,
-    sockopt,
+    self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
+    setsockopt, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -163,6 +164,24 @@ impl Listener {
             self.resume_at = Some(Instant::now() + PAUSE);
         }
         if lasts || passes { Ok(None) } else { Err(errno).context("accept") }
+    }
+
+    /// Does somebody wait in the queue at this moment? If that can't be found out, yes: better to
+    /// be sent for nothing than to leave somebody waiting.
+    #[must_use]
+    pub fn has_clients(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) != Ok(0)
+    }
+
+    /// Stops listening, at once and in every process that shares this socket: who connects from
+    /// now on is refused, who waits in the queue is reset. (To close our own copy would change
+    /// nothing as long as there are others.)
+    ///
+    /// # Errors
+    /// `shutdown(2)`.
+    pub fn shut_down(&self) -> io::Result<()> {
+        socket::shutdown(self.socket.as_raw_fd(), Shutdown::Read).context("shutdown")
     }
 
     /// Until when nothing should be accepted; `None` if there is no such rest.

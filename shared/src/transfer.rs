@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{self, MsgFlags, sockopt};
 
 use crate::error::Context;
-use crate::tcp::set_timeout;
+use crate::tcp::{set_timeout, try_recv};
 
 /// A blocking TCP connection and our patience with the other side.
 pub struct Connection {
@@ -162,15 +162,23 @@ impl Connection {
     /// What the peer sent us and nobody read must go first: closing a socket with unread data
     /// makes the kernel reset the connection and drop what is still under way to the peer.
     pub fn close(self) {
-        let mut waste = [0; 4096];
-        let flags = MsgFlags::MSG_DONTWAIT;
-        // A peer that sends without end doesn't hold us up: 1 MiB is enough of politeness.
-        for _ in 0..256 {
-            if !matches!(socket::recv(self.socket.as_raw_fd(), &mut waste, flags), Ok(1..)) {
-                break;
-            }
+        drain(&self.socket);
+    }
+}
+
+/// Reads what is there and drops it. True: more may come later; false: the peer is done, or has
+/// sent more than anybody wants to read.
+pub fn drain(socket: &OwnedFd) -> bool {
+    let mut waste = [0; 4096];
+    // A peer that sends without end doesn't hold us up: 1 MiB is enough of politeness.
+    for _ in 0..256 {
+        match try_recv(socket, &mut waste) {
+            Ok(1..) => {}
+            Ok(0) => return false,
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
         }
     }
+    false
 }
 
 /// Bytes that the kernel holds for the peer: not sent, or sent and not acknowledged.

@@ -3,6 +3,7 @@
 //! | part | asks | file |
 //! | --- | --- | --- |
 //! | throughput | how fast does a large file travel, and what does it cost? | [`throughput`] |
+//! | dispatch | what does it cost to bring a client to a worker? | [`dispatch`] |
 //! | small | how many small files a second, and how long does one take? | [`small`] |
 //! | primitives | what does a single call cost that the stages are made of? | [`primitives`] |
 //! | growth | does a unit cost more when there are many? | [`growth`] |
@@ -14,6 +15,7 @@
 mod calls;
 mod charts;
 mod discard;
+mod dispatch;
 mod grid;
 mod growth;
 mod load;
@@ -32,6 +34,7 @@ mod tables;
 mod throughput;
 
 use std::fs::{self, File};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,8 +50,8 @@ use crate::measure::setting::{Program, Setting};
 use crate::repo::{Repo, Stage};
 use crate::screen::show;
 
-/// The first stage that sends a file.
-const FIRST: &str = "04";
+/// The stages that send a file.
+const SENDERS: RangeInclusive<&str> = "04"..="08";
 
 /// What the JSON is, for those who read it.
 const SCHEMA: &str = "process-pool-lab/bench/v1";
@@ -59,7 +62,7 @@ const SCHEMA: &str = "process-pool-lab/bench/v1";
 /// ratios, and at how far the rounds lie apart.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The stages to measure, 04 and later [default: all of them]
+    /// The stages to measure, 04 to 08 [default: all of them]
     #[arg(value_name = "STAGE")]
     stages: Vec<String>,
     /// Take a smaller file and fewer rounds: a rough picture in less than a minute
@@ -88,6 +91,7 @@ pub struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Throughput,
+    Dispatch,
     Small,
     Primitives,
     Growth,
@@ -129,6 +133,7 @@ pub struct Report {
     machine: Machine,
     plan: Plan,
     throughput: Option<throughput::Throughput>,
+    dispatch: Option<dispatch::Dispatch>,
     small_files: Option<small::SmallFiles>,
     primitives: Option<primitives::Primitives>,
     growth: Option<growth::Growth>,
@@ -152,6 +157,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         machine: Machine::this(&setting.place),
         plan,
         throughput: None,
+        dispatch: None,
         small_files: None,
         primitives: None,
         growth: None,
@@ -163,6 +169,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let part = throughput::measure(&mut setting)?;
         show(&part.text())?;
         report.throughput = Some(part);
+    }
+    if wanted(Part::Dispatch) {
+        let part = dispatch::measure(&repo, &mut setting)?;
+        show(&part.text())?;
+        report.dispatch = Some(part);
     }
     if wanted(Part::Small) {
         let part = small::measure(&mut setting)?;
@@ -204,12 +215,14 @@ fn stages(repo: &Repo, named: &[String]) -> Result<Vec<Stage>> {
         [] => repo.stages()?,
         named => named.iter().map(|it| repo.stage(it)).collect::<Result<_>>()?,
     };
-    if let Some(early) = stages.iter().find(|it| it.number.as_str() < FIRST)
+    let sends = |it: &Stage| SENDERS.contains(&it.number.as_str());
+    if let Some(other) = stages.iter().find(|it| !sends(it))
         && !named.is_empty()
     {
-        bail!("stage {} sends no file; those that do begin with {FIRST}", early.number);
+        let (first, last) = (SENDERS.start(), SENDERS.end());
+        bail!("stage {} sends no file; those that do are {first} to {last}", other.number);
     }
-    stages.retain(|it| it.number.as_str() >= FIRST);
+    stages.retain(sends);
     stages.sort_by(|a, b| a.number.cmp(&b.number));
     stages.dedup();
     Ok(stages)

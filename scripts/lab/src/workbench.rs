@@ -25,6 +25,9 @@ use crate::supervise::{End, Verdict};
 /// What a test reports, see `tests/support/src/grading.rs`.
 const REPORT: &str = "report";
 
+/// What stage 09 looks for beside itself: the programs that come with it.
+const PROGRAMS: &str = "cgi";
+
 /// How many bytes are kept of what a test prints.
 const OUTPUT: usize = 64 << 10;
 
@@ -65,6 +68,7 @@ impl<'a> Workbench<'a> {
             Err(error) => return Ok(Err(error)),
         };
         copy(&built, &program)?;
+        lay_out(&checks.path(stage.folder()).join(PROGRAMS), &dir.path().join(PROGRAMS))?;
         // Where a student has it, wherever it was built here.
         let shown_program = format!("target/debug/{}", stage.package());
         let tests = dir.path().join("tests");
@@ -133,6 +137,20 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Copies a folder of programs, where there is one.
+fn lay_out(from: &Path, to: &Path) -> Result<()> {
+    let Ok(entries) = from.read_dir() else {
+        return Ok(());
+    };
+    fs::create_dir(to).context("create a folder for programs")?;
+    fs::set_permissions(to, Permissions::from_mode(0o755)).context("chmod")?;
+    for entry in entries {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

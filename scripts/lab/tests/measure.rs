@@ -137,6 +137,6 @@ fn stage_without_a_file_is_refused() {
     let bench = Bench::new();
     let output = bench.start(&["03"]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let error = "error: stage 03 sends no file; those that do begin with 04\n";
+    let error = "error: stage 03 sends no file; those that do are 04 to 08\n";
     assert_eq!(text(&output.stderr), error);
 }

@@ -89,6 +89,7 @@ fn every_stage_shows_what_it_is_about() {
         ("06", ["header, 26 bytes", "mmap file ×"]),
         ("07", ["splice file→pipe ×", "splice TCP→pipe ×"]),
         ("08", ["connect = ECONNREFUSED", "read signalfd: SIGTERM"]),
+        ("09", ["execveat date", "read signalfd: SIGTERM"]),
         ("10", ["splice pipe→TCP", "\"ann: hello\\n\""]),
         ("11", ["\"N\"", "\"ann: hello\\n\""]),
     ] {

@@ -21,6 +21,7 @@
 //! | [`costs`] | what a transfer may cost: calls, packets, processor time |
 //! | [`evidence`] | how the bytes of a file travelled: by which system calls |
 //! | [`progress`] | the lines of progress of stages 05 to 08 |
+//! | [`programs`] | a directory of programs for stage 09 to run, and traps around it |
 //! | [`wire`] | the wire formats of stages 04 to 08, and a client that can misbehave |
 //! | [`fake_server`] | a server that says whatever a test wants |
 //! | [`relay`] | a man in the middle, who interferes at an exact point of the stream |
@@ -57,6 +58,7 @@ pub mod line;
 pub mod pipes;
 pub mod proc;
 mod process;
+pub mod programs;
 pub mod progress;
 pub mod receiving;
 pub mod relay;

@@ -86,7 +86,7 @@ const PACKAGES: Change = (
     "  // What the checks need is listed in one place, the script that runs them.\n  \
      \"postCreateCommand\": \"bash .ci/run --install-only\",\n",
     "  \"postCreateCommand\": \"apt-get update -qq && apt-get install -y -qq \
-     strace procps netcat-openbsd\",\n",
+     strace procps iproute2 netcat-openbsd bsdextrautils\",\n",
 );
 
 fn replace(path: &Path, text: &str, (old, new): Change) -> Result<String> {

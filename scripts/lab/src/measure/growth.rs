@@ -181,7 +181,7 @@ fn sizes(setting: &mut Setting) -> Vec<u64> {
 }
 
 fn visit(server: &Server) -> Visit<'static> {
-    Visit { port: server.port(), request: None, bytes: SMALL }
+    Visit { port: server.port(), request: None, says_all: false, bytes: SMALL }
 }
 
 /// Of all workers together.

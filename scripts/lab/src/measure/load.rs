@@ -1,7 +1,7 @@
 //! Clients that come again and again: how many a second are served, and how long each takes.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ pub struct Visit<'a> {
     pub port: u16,
     /// Sent first, if the server wants something.
     pub request: Option<&'a str>,
+    /// Say then that this was all: a server of lines answers until it hears that.
+    pub says_all: bool,
     /// An answer has so many bytes at least.
     pub bytes: usize,
 }
@@ -71,6 +73,9 @@ impl Visit<'_> {
         setsockopt(&server, sockopt::Linger, &at_once)?;
         if let Some(request) = self.request {
             server.write_all(request.as_bytes()).context("send the request")?;
+        }
+        if self.says_all {
+            server.shutdown(Shutdown::Write).context("shutdown")?;
         }
         let mut buffer = [0; 16 << 10];
         let mut received = 0;

@@ -69,7 +69,8 @@ pub fn measure(setting: &mut Setting) -> Result<SmallFiles> {
         let what = format!("small files, {clients} clients");
         let samples = in_turn(&what, setting.plan.rounds, hosts.len(), &setting.leave, |at| {
             let Host { server, request, bytes, .. } = &hosts[at];
-            let visit = Visit { port: server.port(), request: request.as_deref(), bytes: *bytes };
+            let (port, request) = (server.port(), request.as_deref());
+            let visit = Visit { port, request, says_all: false, bytes: *bytes };
             let load = load(visit, clients, setting.plan.sample)?;
             let quantile = |share| load.latency.value_at_quantile(share) as f64 / 1e3;
             Ok(Sample { seconds: 1.0 / load.per_second, p50: quantile(0.5), p99: quantile(0.99) })

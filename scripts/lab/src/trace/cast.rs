@@ -32,6 +32,9 @@ enum Role {
     Client,
     Parent,
     Worker,
+    /// Forked by a worker, to look after a program (09).
+    Keeper,
+    /// Forked by any of those.
     Other,
 }
 
@@ -47,6 +50,9 @@ impl Cast {
                 _ if pid == server => (Role::Parent, String::new()),
                 (Some(program), _) => (Role::Client, program.verb.clone()),
                 (None, Some((parent, _))) if *parent == server => (Role::Worker, String::new()),
+                (None, Some((parent, _))) if forked_by(&parents, *parent, server) => {
+                    (Role::Keeper, String::new())
+                }
                 (None, Some((parent, _))) => (Role::Other, format!("child of {parent}")),
                 (None, None) => continue,
             };
@@ -96,7 +102,8 @@ fn names(roles: &[Role]) -> Vec<String> {
             Role::Parent if workers == 0 => "server".to_owned(), // nobody's parent
             Role::Parent => "parent".to_owned(),
             Role::Worker => format!("worker {number}"),
-            Role::Other => "other".to_owned(),
+            Role::Keeper => format!("keeper {number}"),
+            Role::Other => "program".to_owned(),
         }
     };
     roles.iter().enumerate().map(name).collect()
@@ -106,6 +113,11 @@ fn names(roles: &[Role]) -> Vec<String> {
 fn parents(records: &[Record]) -> BTreeMap<i32, (i32, u64)> {
     let forks = records.iter().filter_map(|it| Some((forked(it)?, (it.pid, it.begin))));
     forks.collect()
+}
+
+/// Is this a child of `parent`?
+fn forked_by(parents: &BTreeMap<i32, (i32, u64)>, pid: i32, parent: i32) -> bool {
+    parents.get(&pid).is_some_and(|(forked_by, _)| *forked_by == parent)
 }
 
 /// The child that a call made.

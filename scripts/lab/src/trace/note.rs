@@ -52,7 +52,13 @@ pub fn note(call: &Call) -> Act {
             let to = call.args.iter().rev().find(|it| it.starts_with('"'));
             ("rename →", base(to.map_or("", |it| it.trim_matches('"'))))
         }
-        "execve" => ("execve", String::new()),
+        // A search along PATH fails until it has found something.
+        "execve" | "execveat" if call.error().is_some() => return Act::Nothing,
+        "execve" => ("execve", base(call.arg(0).trim_matches('"'))),
+        "execveat" => match call.descriptor(0).map(|it| it.object) {
+            Some(Object::File(path)) => ("execveat", base(&path)),
+            _ => ("execveat", String::new()),
+        },
         "socket" | "bind" | "setsockopt" | "linkat" | "epoll_create1" | "kill" => {
             return Act::Minor;
         }

@@ -38,6 +38,7 @@ pub fn play(stage: &Stage, program: &Path) -> Result<Play> {
         "08" => (leave(&mut scene, &server)?, true),
         _ if has("join ") => (chat(&mut scene)?, false),
         _ if has("get ") => (download(&mut scene, &server)?, false),
+        _ if has("run ") => (run(&mut scene, &server)?, true),
         _ if has("echo ") => (echo(&mut scene, &server)?, false),
         _ => (mortality(&mut scene, &server)?, true),
     };
@@ -99,6 +100,20 @@ fn lose_a_client(scene: &mut Scene, server: &Actor) -> Result<&'static str> {
     slow.end()?;
     scene.rest()?;
     Ok("A client downloads 32 MiB; a second, slow one is killed in the middle.")
+}
+
+/// 09: two programs are run, a worker is killed, and the server is told to leave.
+fn run(scene: &mut Scene, server: &Actor) -> Result<&'static str> {
+    for _ in 0..2 {
+        scene.client(&["run", "date"])?.succeed()?;
+        scene.rest()?;
+    }
+    scene.kill_worker(server, 2)?;
+    scene.rest()?;
+    scene.poke(server, Signal::SIGTERM)?;
+    Ok(
+        "Two clients, one after the other, have `date` run; worker 2 is killed; the server is told to leave.",
+    )
 }
 
 /// 08: the server is told to leave while a client is in the middle.

@@ -27,7 +27,7 @@ pub fn quoted(call: &Call) -> Option<String> {
 
 /// Has it nothing but text in it?
 pub fn is_plain(quoted: &str) -> bool {
-    !quoted.replace("\\n", "").contains('\\')
+    !quoted.replace("\\n", "").replace("\\r", "").contains('\\')
 }
 
 /// `= ECONNREFUSED`

@@ -61,16 +61,17 @@ impl Terminal {
         let (read, write) = (for_shell.as_raw_fd(), of_shell.as_raw_fd());
         let prepare = move || {
             setsid()?;
-            // Two steps, for 8 may be in use as the other one.
-            // SAFETY: dup, dup2 and close take numbers and touch no memory.
-            let duplicate = |fd, to| unsafe { Errno::result(libc::dup2(fd, to)) };
-            let high = |fd| Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD, 20) });
-            let (read, write) = (high(read)?, high(write)?);
-            duplicate(read, 8)?;
-            duplicate(write, 9)?;
-            for fd in [read, write] {
+            // By a detour, for 8 may be in use as the other one.
+            let (read, write) = (above_20(read)?, above_20(write)?);
+            for (from, to) in [(read, 8), (write, 9)] {
+                // SAFETY: the call takes two numbers and touches no memory.
+                Errno::result(unsafe { libc::dup2(from, to) })?;
+            }
+            // Whatever else is open here, a command has only its own.
+            for (first, last) in [(3, 7), (10, u32::MAX)] {
+                let flags = libc::CLOSE_RANGE_CLOEXEC;
                 // SAFETY: as above.
-                unsafe { libc::close(fd) };
+                Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
             }
             Ok(())
         };
@@ -130,6 +131,12 @@ impl Terminal {
             self.lines.push_back(plain(&String::from_utf8_lossy(&line)));
         }
     }
+}
+
+/// A second number for an open file, above those that have a meaning here.
+fn above_20(fd: i32) -> nix::Result<i32> {
+    // SAFETY: the call takes three numbers and touches no memory.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD, 20) })
 }
 
 /// What a shell at a terminal would have said: `Killed` for `bash: line 5:    17 Killed   sleep 9`.
