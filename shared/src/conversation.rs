@@ -6,10 +6,11 @@
 //! certain that the server has let both of them in. What counts is said after that.
 //! First used by stage 10.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -113,12 +114,25 @@ impl<'a> Conversation<'a> {
     fn stranger(&mut self) -> io::Result<TcpStream> {
         loop {
             let mut stranger = TcpStream::connect(self.demo.address())?;
-            self.says(0, "is somebody there?")?;
-            let mut first = [0; 1];
-            stranger.read_exact(&mut first)?;
+            stranger.set_read_timeout(Some(Duration::from_millis(MOMENT.into())))?;
             // Everything ann says begins with her name.
-            if first == *b"a" {
+            if self.ask_until_heard(&mut stranger)? == Some(b'a') {
+                stranger.set_read_timeout(None)?;
                 return Ok(stranger);
+            }
+        }
+    }
+
+    /// Has ann ask, until the stranger has heard something of the server. What is said while it is
+    /// let in isn't for it.
+    fn ask_until_heard(&mut self, stranger: &mut TcpStream) -> io::Result<Option<u8>> {
+        let mut first = [0; 1];
+        loop {
+            self.says(0, "is somebody there?")?;
+            match stranger.read(&mut first) {
+                Ok(length) => return Ok(first.first().copied().filter(|_| length > 0)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -17,6 +17,8 @@ pub struct Incoming<'a> {
     /// More may come from the user, and is wanted.
     open: bool,
     hung_up: bool,
+    /// Only what has come already is wanted.
+    last: bool,
     /// The parent knows that we shall publish nothing more.
     mute: bool,
     /// The ring was full. It is not written before half of it is free, for many small steps cost
@@ -31,6 +33,7 @@ impl<'a> Incoming<'a> {
             speaker: Speaker::default(),
             open: true,
             hung_up: false,
+            last: false,
             mute: false,
             full: false,
         }
@@ -56,6 +59,11 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// The user is gone. What it has sent before is still to be taken.
+    pub fn take_the_rest(&mut self) {
+        self.last = true;
+    }
+
     /// Has the user said that nothing more will come?
     pub fn has_hung_up(&self) -> bool {
         self.hung_up
@@ -75,7 +83,7 @@ impl<'a> Incoming<'a> {
             }
             match self.writer.fill(user) {
                 Ok(true) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.last => break,
                 // Its end, or a reset. What has come before is passed on.
                 Ok(false) | Err(_) => {
                     self.hung_up = true;

@@ -40,10 +40,11 @@ pub struct Outgoing<'a> {
     aside: Vec<u8>,
     /// The last byte that was sent is not the last of its line.
     in_a_line: bool,
-    /// When the user last took something, or had nothing to take.
+    /// When the user last took something, or there was nothing to take.
     took_at: Instant,
-    /// Since when it has taken less than `PACE` bytes of what waits, and how many.
-    slow_since: Instant,
+    /// Since when others may have to wait for it and it has taken less than `PACE` bytes, and how
+    /// many that are.
+    slow_since: Option<Instant>,
     taken: u64,
     /// No more news is wanted.
     closing: bool,
@@ -62,7 +63,7 @@ impl<'a> Outgoing<'a> {
             aside: Vec::new(),
             in_a_line: false,
             took_at: Instant::now(),
-            slow_since: Instant::now(),
+            slow_since: None,
             taken: 0,
             closing: false,
         }
@@ -70,6 +71,7 @@ impl<'a> Outgoing<'a> {
 
     /// This ring has news.
     pub fn add(&mut self, ring: usize) {
+        self.begin();
         if !self.closing && !self.queue.contains(&ring) {
             self.queue.push_back(ring);
         }
@@ -77,7 +79,15 @@ impl<'a> Outgoing<'a> {
 
     /// The user alone is told this.
     pub fn add_aside(&mut self, text: &[u8]) {
+        self.begin();
         self.aside.extend_from_slice(text);
+    }
+
+    /// The user's time runs from when there is something for it.
+    fn begin(&mut self) {
+        if !self.has_something() {
+            self.took_at = Instant::now();
+        }
     }
 
     /// From now on there is no more news. What there is by now is still to be sent.
@@ -127,8 +137,10 @@ impl<'a> Outgoing<'a> {
             }
         }
         self.report(channel)?;
-        if !self.has_something() {
-            self.take_breath();
+        if self.queue.iter().any(|&ring| self.waiting(ring) > MUCH) {
+            self.slow_since.get_or_insert_with(Instant::now);
+        } else {
+            (self.slow_since, self.taken) = (None, 0);
         }
         Ok(true)
     }
@@ -167,12 +179,8 @@ impl<'a> Outgoing<'a> {
         self.took_at = Instant::now();
         self.taken += count;
         if self.taken >= PACE {
-            self.take_breath();
+            (self.slow_since, self.taken) = (None, 0);
         }
-    }
-
-    fn take_breath(&mut self) {
-        (self.took_at, self.slow_since, self.taken) = (Instant::now(), Instant::now(), 0);
     }
 
     /// Tells the parent how far the rings are sent: up to there we don't need them any more. Told
@@ -189,9 +197,8 @@ impl<'a> Outgoing<'a> {
 
     /// By when the user has to take something, and soon much of it if others have to wait for that.
     pub fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
-        let holds_up = self.queue.iter().any(|&ring| self.waiting(ring) > MUCH);
         let stalled = self.has_something().then(|| self.took_at + stall_timeout);
-        earlier(stalled, holds_up.then(|| self.slow_since + PATIENCE))
+        earlier(stalled, self.slow_since.map(|since| since + PATIENCE))
     }
 
     /// Has it taken too long?

@@ -140,6 +140,8 @@ impl Worker<'_> {
             // It can't be sent anything any more. What it has said before is still passed on.
             self.outgoing.give_up();
             self.desk.channel.send_report(Report::Deaf)?;
+            self.incoming.take_the_rest();
+            self.receive()?;
         }
         Ok(())
     }

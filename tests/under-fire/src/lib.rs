@@ -51,7 +51,7 @@ pub struct Stage {
 
 /// The programs of the stages that are a chat. They have no pool and send no file, so nothing that
 /// is put to all the others fits them: they have tests of their own.
-pub const CHATS: [&str; 1] = ["step10-chat-poll"];
+pub const CHATS: [&str; 2] = ["step10-chat-poll", "step11-chat-shared-memory"];
 
 /// All the others, in order.
 pub const STAGES: [Stage; 8] = [

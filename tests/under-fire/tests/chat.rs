@@ -1,4 +1,4 @@
-//! A chat (10) when system calls fail: who is in it goes on talking, and whoever comes is let in or
+//! A chat (10 and 11) when system calls fail: who is in it goes on talking, and whoever comes is let in or
 //! hears the end of the connection.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a check that fails panics")]
@@ -19,7 +19,17 @@ use under_fire::{CHATS, program};
 /// For every chat, every call, every error, and which of the calls.
 #[track_caller]
 fn put_to_each(rows: &[(&'static str, &'static str, &'static str)], check: impl Fn(&str, Fault)) {
-    for bin in CHATS.map(program) {
+    put_to(&CHATS, rows, check);
+}
+
+/// The same for some of them.
+#[track_caller]
+fn put_to(
+    chats: &[&str],
+    rows: &[(&'static str, &'static str, &'static str)],
+    check: impl Fn(&str, Fault),
+) {
+    for bin in chats.iter().copied().map(program) {
         for &(call, errors, when) in rows {
             for (error, when) in
                 errors.split(' ').flat_map(|error| when.split(' ').map(move |when| (error, when)))
@@ -36,8 +46,10 @@ fn calls_that_fail_for_once_are_not_noticed() {
     nobody_notices(&[
         ("poll", "EINTR", "1 2 3"),
         ("recvfrom", "EINTR EAGAIN", "1 2 3 1..3"),
-        ("sendto", "EINTR EAGAIN", "1 2 3 1..3"),
+        ("sendto", "EINTR", "1 2 3 1..3"),
     ]);
+    // Only to a user: a worker's end of its channel waits until there is room.
+    nobody_of_these_notices(&CHATS[..1], &[("sendto", "EAGAIN", "1 2 3 1..3")]);
 }
 
 #[test]
@@ -51,10 +63,15 @@ fn who_is_not_accepted_at_once_waits_and_nobody_else_notices() {
 /// Users talk and join as if nothing had happened.
 #[track_caller]
 fn nobody_notices(rows: &[(&'static str, &'static str, &'static str)]) {
+    nobody_of_these_notices(&CHATS, rows);
+}
+
+#[track_caller]
+fn nobody_of_these_notices(chats: &[&str], rows: &[(&'static str, &'static str, &'static str)]) {
     if !trace::may_attach() {
         return;
     }
-    put_to_each(rows, |bin, fault| {
+    put_to(chats, rows, |bin, fault| {
         let mut room = Room::start(bin, 3, &["--max-users", "8"]);
         let tracer = fault.strike(&[vec![room.server.pid()], room.server.workers()].concat());
         for round in 0..3 {
@@ -73,7 +90,7 @@ fn newcomer_that_can_not_be_set_up_hears_the_end_and_nobody_else_notices() {
     if !trace::may_attach() {
         return;
     }
-    put_to_each(ROWS, |bin, fault| {
+    put_to(&CHATS[..1], ROWS, |bin, fault| {
         let mut room = Room::start(bin, 3, &["--max-users", "8"]);
         let before = proc::fds(room.server.pid()).len();
         let tracer = fault.strike(&[room.server.pid()]);
@@ -87,6 +104,54 @@ fn newcomer_that_can_not_be_set_up_hears_the_end_and_nobody_else_notices() {
 }
 
 #[test]
+fn newcomer_that_can_not_have_a_worker_hears_the_end_and_nobody_else_notices() {
+    const ROWS: &[(&str, &str, &str)] = &[
+        ("socketpair", "EMFILE ENFILE", "1"),
+        ("clone", "EAGAIN ENOMEM", "1"),
+        ("epoll_ctl", "ENOSPC ENOMEM", "1"),
+        // In the worker.
+        ("close_range", "ENOSYS", "1 2"),
+        ("setsockopt", "ENOMEM", "1 2"),
+    ];
+    if !trace::may_attach() {
+        return;
+    }
+    put_to(&CHATS[1..], ROWS, |bin, fault| {
+        let mut room = Room::start(bin, 3, &["--max-users", "4"]);
+        let before = proc::fds(room.server.pid()).len();
+        let tracer = fault.strike(&[room.server.pid()]);
+        LineClient::connect(room.server.addr()).expect_closed();
+        drop(tracer);
+        room.server.wait_workers(3);
+        gives_back_descriptors(room.server.pid(), before);
+        room.says(0, "three");
+        room.join(); // the seat is free
+    });
+}
+
+#[test]
+fn worker_whose_user_can_not_be_sent_to_ends_and_what_it_has_said_is_heard() {
+    const ROWS: &[(&str, &str, &str)] = &[("sendto", "EPIPE ECONNRESET ENOBUFS ETIMEDOUT", "1")];
+    if !trace::may_attach() {
+        return;
+    }
+    put_to(&CHATS[1..], ROWS, |bin, fault| {
+        let mut room = Room::start(bin, 3, &["--max-users", "8"]);
+        let before = proc::fds(room.server.pid()).len();
+        let tracer = fault.strike(&[room.server.workers()[1]]);
+        room[0].send("to be heard\n");
+        assert_eq!(room[2].read_line(), b"to be heard");
+        room[1].wait_closed();
+        drop(tracer);
+        let _ = room.take(1);
+        gives_back_descriptors(room.server.pid(), before - 1);
+        room.join();
+        room.says(0, "three again");
+        sleeps_when_idle(&room.server);
+    });
+}
+
+#[test]
 fn user_whose_connection_fails_is_gone_and_what_it_has_said_is_heard() {
     const ROWS: &[(&str, &str, &str)] = &[
         ("sendto", "EPIPE ECONNRESET ENOBUFS ETIMEDOUT", "1"),
@@ -95,7 +160,7 @@ fn user_whose_connection_fails_is_gone_and_what_it_has_said_is_heard() {
     if !trace::may_attach() {
         return;
     }
-    put_to_each(ROWS, |bin, fault| {
+    put_to(&CHATS[..1], ROWS, |bin, fault| {
         let mut room = Room::start(bin, 2, &["--max-users", "8"]);
         let before = proc::fds(room.server.pid()).len();
         // The first that is sent goes to user 1; what is received secondly is of user 1 as well.
