@@ -91,6 +91,7 @@ fn connect_idle(server: &Server) -> (LineClient, i32) {
     let before: Vec<u64> = inodes().collect();
     let client = connect(server);
     let worker = wait_until("a worker to accept", limit(), || {
+        assert!(proc::alive(server.pid()), "the server ended: {}", server.narration());
         let new = inodes().find(|inode| !before.contains(inode))?;
         server.workers().into_iter().find(|&worker| proc::holds_socket(worker, new))
     });
