@@ -432,21 +432,24 @@ fn all_workers_may_die_at_once() {
 
 #[test]
 fn no_zombie_is_left_when_workers_die_while_others_are_forked() {
-    let scene = Scene::of(1, 50);
-    for _ in 0..100 {
-        let before = scene.server().workers();
-        let users = [(); 3].map(|()| LineClient::connect(scene.server().addr()));
-        let is_new = |pid: &i32| !before.contains(pid);
-        wait_for("a worker for somebody who comes", limit(), || {
-            let worker = scene.server().workers().into_iter().find(is_new);
-            worker.is_some_and(|pid| {
-                scene.server().kill(pid);
-                true
-            })
-        });
-        drop(users);
+    // The parent rests between `socketpair` and `fork`: time for a worker to die there.
+    const REST: Duration = Duration::from_millis(300);
+    let slow = trace::slow_server(bin(), &["--max-users", "5"], "socketpair", REST);
+    let Some((server, _trace)) = slow else { return };
+    let mut users = vec![LineClient::connect(server.addr())];
+    let first = server.wait_workers(1);
+    users.push(LineClient::connect(server.addr()));
+    let workers = server.wait_workers(2);
+    let open = proc::fds(server.pid()).len();
+    users.push(LineClient::connect(server.addr()));
+    wait_for("the parent to be about to fork", limit(), || {
+        proc::fds(server.pid()).len() == open + 3
+    });
+    for worker in workers.into_iter().filter(|pid| !first.contains(pid)) {
+        server.kill(worker);
     }
-    scene.server().wait_workers(1);
+    // Nobody else dies who could remind the parent of this one.
+    server.wait_workers(2);
 }
 
 // The server leaves.
