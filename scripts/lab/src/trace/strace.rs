@@ -76,8 +76,8 @@ pub fn records(dir: &Path, name: &str) -> Result<Vec<Record>> {
         let pid = path.extension().and_then(|pid| pid.to_str()?.parse().ok());
         if let (true, Some(pid)) = (of_name, pid) {
             let text = fs::read(&path).context("read a trace")?;
-            // Paths begin at the top level: where this checkout is doesn't belong in a picture.
-            let text = String::from_utf8_lossy(&text).replace(&here, "");
+            // As if the checkout were at the root: where it is doesn't belong in a picture.
+            let text = String::from_utf8_lossy(&text).replace(&here, "/");
             // A last line without its end is still being written.
             let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
             records.extend(lines.filter_map(|line| Record::parse(pid, line.trim_end())));
