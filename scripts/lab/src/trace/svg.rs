@@ -156,7 +156,9 @@ impl Picture<'_> {
                 @if is_level {
                     text class=(class) x=(near) y=(start - 6) text-anchor=(anchor) { (printable(&arrow.label)) }
                     @if arrow.kind != Tie::Data {
-                        text class="small" x=(near) y=(start + 14) text-anchor=(anchor) { (sender.call) }
+                        @if sender.kind != Kind::Flow {
+                            text class="small" x=(near) y=(start + 14) text-anchor=(anchor) { (sender.call) }
+                        }
                         text class="small" x=(far) y=(end + 14) text-anchor=(far_anchor) { (receiver.call) }
                     }
                 }
