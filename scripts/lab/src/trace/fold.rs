@@ -16,6 +16,8 @@ use super::words::size;
 const WIDTH: usize = 28;
 /// So many calls are kept in full.
 const CALLS: usize = 3;
+/// A message that comes so much later than the one before is another one, in microseconds.
+const PAUSE: u64 = 100_000;
 
 /// The events so far. Events of different processes may be mixed; each process's come in order.
 #[derive(Default)]
@@ -69,10 +71,11 @@ impl Fold {
         self.push(event, Folded::Note { what, with: vec![with] });
     }
 
-    /// A message of a few bytes on a connection; what follows in the same direction joins it.
+    /// A message of a few bytes on a connection; what follows soon in the same direction joins it.
     pub fn message(&mut self, event: Event, text: String) {
         if let Some((index, Folded::Message { call, count })) = self.last.get_mut(&event.life)
             && *call == event.call
+            && event.time < self.events[*index].time + PAUSE
             && self.events[*index].link.extend(&event.link)
         {
             *count += 1;
