@@ -163,16 +163,12 @@ impl Joiner<'_> {
             let Link::Out(of, sent) = &self.events[from].link else { continue };
             let common = range.1.min(sent.1).saturating_sub(range.0.max(sent.0));
             if of.here == stream.there && of.there == stream.here && common > 0 {
-                let (kind, label) = match [from, to].map(|it| self.events[it].kind == Kind::Flow) {
-                    [true, true] => (Tie::Data, size(common)),
-                    // How it was sent stands beside the flow.
-                    [true, false] => (Tie::Message, size(common)),
-                    [false, _] => match self.events[from].lines.join(" ") {
-                        header if header == "header" => {
-                            (Tie::Message, format!("header, {}", size(common)))
-                        }
-                        text => (Tie::Message, text),
-                    },
+                let is_flow = |it: usize| self.events[it].kind == Kind::Flow;
+                let kind = if is_flow(from) && is_flow(to) { Tie::Data } else { Tie::Message };
+                let label = match self.events[from].lines.join(" ") {
+                    _ if is_flow(from) => size(common), // how it was sent stands beside the flow
+                    header if header == "header" => format!("header, {}", size(common)),
+                    text => text,
                 };
                 self.add(Some(from), to, kind, label);
             }
