@@ -361,12 +361,7 @@ fn workers_killed_in_one_instant_are_all_replaced() {
     let server = start(4);
     let before = server.wait_workers(4);
     let (mut client, _) = connect_and_occupy(&server);
-    // The parent stands still meanwhile, so it hears of all of them at once.
-    server.freeze(server.pid());
-    for &worker in &before {
-        server.kill(worker);
-    }
-    server.signal(server.pid(), Signal::SIGCONT);
+    server.kill_in_one_instant(&before);
     client.wait_closed();
     for worker in before {
         server.wait_reaped(worker);

@@ -654,12 +654,7 @@ fn workers_that_die_in_one_instant_are_all_noticed() {
     let programs = Programs::new();
     let mut server = start(&programs, &["--workers", "4"]);
     let workers = server.wait_workers(4);
-    server.freeze(server.pid());
-    for &worker in &workers[..3] {
-        server.kill(worker);
-        wait_for("the worker to be dead", limit(), || proc::state(worker) == Some('Z'));
-    }
-    server.signal(server.pid(), Signal::SIGCONT);
+    server.kill_in_one_instant(&workers[..3]);
     for &worker in &workers[..3] {
         server.wait_reaped(worker);
     }

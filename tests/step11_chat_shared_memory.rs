@@ -413,9 +413,7 @@ fn worker_killed_in_a_flood_leaves_only_whole_lines() {
 #[test]
 fn all_workers_may_die_at_once() {
     let mut scene = Scene::of(20, 20);
-    for &worker in &scene.workers {
-        scene.server().kill(worker);
-    }
+    scene.server().kill_in_one_instant(&scene.workers);
     scene.server().wait_workers(0);
     for user in 0..20 {
         scene.room[user].wait_closed();

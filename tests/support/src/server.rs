@@ -267,6 +267,18 @@ impl Server {
         wait_until(&what, limit(), || (proc::state(pid) == Some('T')).then_some(()));
     }
 
+    /// Kills these workers while the parent stands still. When it goes on they are all dead, and
+    /// a single SIGCHLD tells it so.
+    #[track_caller]
+    pub fn kill_in_one_instant(&self, workers: &[i32]) {
+        self.freeze(self.pid);
+        for &worker in workers {
+            self.kill(worker);
+            wait_for("the worker to be dead", limit(), || !proc::alive(worker));
+        }
+        self.signal(self.pid, Signal::SIGCONT);
+    }
+
     /// Waits for the end of the server's parent process.
     #[track_caller]
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
