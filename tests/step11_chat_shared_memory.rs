@@ -431,13 +431,15 @@ fn all_workers_may_die_at_once() {
 #[test]
 fn no_zombie_is_left_when_workers_die_while_others_are_forked() {
     // The parent rests between `socketpair` and `fork`: time for a worker to die there.
-    const REST: Duration = Duration::from_millis(300);
+    const REST: Duration = Duration::from_secs(1);
     let slow = trace::slow_server(bin(), &["--max-users", "5"], "socketpair", REST);
     let Some((server, _trace)) = slow else { return };
     let mut users = vec![LineClient::connect(server.addr())];
     let first = server.wait_workers(1);
     users.push(LineClient::connect(server.addr()));
     let workers = server.wait_workers(2);
+    // Then it has closed what only the worker needs.
+    wait_for("the parent to sleep", limit(), || proc::state(server.pid()) == Some('S'));
     let open = proc::fds(server.pid()).len();
     users.push(LineClient::connect(server.addr()));
     wait_for("the parent to be about to fork", limit(), || {
