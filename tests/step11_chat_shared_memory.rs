@@ -438,8 +438,7 @@ fn no_zombie_is_left_when_workers_die_while_others_are_forked() {
     let first = server.wait_workers(1);
     users.push(LineClient::connect(server.addr()));
     let workers = server.wait_workers(2);
-    // Then it has closed what only the worker needs.
-    wait_for("the parent to sleep", limit(), || proc::state(server.pid()) == Some('S'));
+    server.wait_asleep(); // so it has closed what only the worker needs
     let open = proc::fds(server.pid()).len();
     users.push(LineClient::connect(server.addr()));
     wait_for("the parent to be about to fork", limit(), || {

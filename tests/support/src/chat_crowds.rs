@@ -66,6 +66,15 @@ pub fn does_not_wait_for_the_deaf(bin: &str) {
 /// end. They are three: what the kernel holds for one of them may end with a line by chance.
 #[track_caller]
 pub fn tells_the_slow(bin: &str) {
+    // They have a few seconds to take the last words. On a busy machine the flood, which hides
+    // the words from us, may last longer: one try of three is enough.
+    let missed: Vec<_> = (0..3).map_while(|_| hear_the_last_words(bin).err()).collect();
+    assert!(missed.len() < 3, "the last that a slow user heard, three times: {missed:#?}");
+}
+
+/// An error, the last that a user heard, when that isn't that it was too slow.
+#[track_caller]
+fn hear_the_last_words(bin: &str) -> Result<(), String> {
     let mut room = Room::of(bin, 5);
     let said = flood("zero");
     let heard = room.talk(&[&said, b""], &[0, said.len()]);
@@ -75,13 +84,14 @@ pub fn tells_the_slow(bin: &str) {
         let heard = slow.wait_closed();
         let Some(lines) = heard.strip_suffix(TOO_SLOW) else {
             let from = heard.len().saturating_sub(100);
-            panic!("the last that a slow user heard is {}", shown(&heard[from..]));
+            return Err(shown(&heard[from..]).to_string());
         };
         let end = lines.len().saturating_sub(50);
         assert!(lines.ends_with(b"\n"), "the last line is cut: {}", shown(&lines[end..]));
         assert_bytes("what a slow user heard before", lines, &said[..lines.len()]);
     }
     room.says(0, "without them");
+    Ok(())
 }
 
 /// A user who never reads again is gone after a while, and its seat is free.

@@ -244,7 +244,13 @@ impl Server {
     #[track_caller]
     pub fn wait_all_read(&self, count: usize) {
         tcp::wait_all_read(self.port(), count);
-        wait_for("the parent to sleep again", limit(), || proc::state(self.pid) == Some('S'));
+        self.wait_asleep();
+    }
+
+    /// Waits until the parent sleeps: it has done all that it had to do.
+    #[track_caller]
+    pub fn wait_asleep(&self) {
+        wait_for("the parent to sleep", limit(), || proc::state(self.pid) == Some('S'));
     }
 
     /// Sends a signal to the parent, to one of its workers, or with a negative pid to a group.
