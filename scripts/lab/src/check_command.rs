@@ -17,7 +17,7 @@ use crate::rubric::Rubric;
 use crate::sandbox::Sandbox;
 use crate::table::Table;
 
-/// Checks one stage, and says what is wrong
+/// Check one stage, and say what is wrong
 #[derive(clap::Args)]
 pub struct Args {
     /// The stage: 06

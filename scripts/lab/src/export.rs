@@ -30,7 +30,7 @@ const TEACHER_ONLY: [&str; 7] = [
     "notes/src/diffs",
 ];
 
-/// The arguments of `cargo lab export`.
+/// Write the repository that students get
 #[derive(clap::Args)]
 pub struct Args {
     /// The directory to write to; it must be empty, or not exist yet

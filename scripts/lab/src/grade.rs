@@ -42,7 +42,7 @@ use shelf::Shelf;
 /// How long a submission may take in all. Its build and its checks have deadlines of their own.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// `cargo lab grade SUBMISSIONS --step NN --out DIR`
+/// Grade a folder of submissions, and write the reports
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// A folder that holds a folder, a .tar.gz or a .zip for each submission

@@ -20,7 +20,7 @@ use crate::repo::{Repo, Stage};
 const SETUP: &str = include_str!("gradescope_zip/setup.sh");
 const RUN: &str = include_str!("gradescope_zip/run_autograder");
 
-/// `cargo lab gradescope-zip --step NN [--out FILE]`
+/// Write the archive of a Gradescope autograder
 #[derive(clap::Args)]
 pub struct Args {
     /// The stage
