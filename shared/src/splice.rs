@@ -57,7 +57,7 @@ impl Pipe {
     /// # Errors
     /// `pipe2(2)`: `EMFILE`, `ENFILE`.
     pub fn new(size: u64) -> io::Result<Self> {
-        // LAB 07.pipe: make a pipe, ask for the capacity we want, keep what we got
+        // LAB 07.pipe: make a pipe; ask for more if it holds less than wanted; keep what we got
         let (read, write) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
         let present = fcntl(&write, FcntlArg::F_GETPIPE_SZ).unwrap_or(SMALLEST);
         let wanted = WANTED.min(usize::try_from(size).unwrap_or(WANTED));

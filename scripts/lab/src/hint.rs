@@ -11,7 +11,7 @@ use crate::list::of;
 use crate::progress::{self, StageProgress};
 use crate::region::{self, Region};
 use crate::repo::{Repo, Stage};
-use crate::rubric::{Check, Rubric, StageRubric};
+use crate::rubric::{RegionHelp, Rubric, StageRubric};
 use crate::screen::{Paint, Style, show};
 
 mod choice;
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         *given = if args.again { before.max(1) } else { (before + 1).min(help.hints.len()) };
         (*given, *given == before)
     });
-    let mut text = heading(&choice, rubric.stage(&stage)?, &help.shown_by);
+    let mut text = heading(&choice, help);
     text += &needed(&regions, rubric.stage(&stage)?, &known);
     let title = format!("hint {level} of {}", help.hints.len());
     text += &format!("\n{}\n", Paint::stdout().with(Style::Bold, &title));
@@ -73,23 +73,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What it is about, where it stands, where to read: best in the chapter of its stage, and about
-/// what the test shows that tells whether it works.
-fn heading(choice: &Choice<'_>, rubric: &StageRubric, shown_by: &str) -> String {
+/// What it is about, where it stands, where to read.
+fn heading(choice: &Choice<'_>, help: &RegionHelp) -> String {
     let region = choice.region;
     let mut text = Paint::stdout().with(Style::Bold, &region.id);
     text += &format!(": {}\n  write  {}\n", region.task, region.place());
-    let with_region = |check: &&Check| check.regions.contains(&region.id);
-    let test = shown_by.split_once(':').map_or(shown_by, |it| it.1);
-    let elsewhere = |check: &&Check| {
-        let in_chapter = check.notes.starts_with(region.stage());
-        (!in_chapter, check.tests.iter().all(|it| it != test))
-    };
-    let check = choice.failed;
-    let check = check.or_else(|| rubric.check.iter().filter(with_region).min_by_key(elsewhere));
-    if let Some(check) = check {
-        text += &format!("  read   notes/src/{}\n", check.notes);
-    }
+    text += &format!("  read   notes/src/{}\n", help.notes);
     if let Some(check) = choice.failed {
         text += &format!("  why    this failed in the last check: {}\n", check.title);
     }

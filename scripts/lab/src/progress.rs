@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::repo::Repo;
-use crate::result::{CheckResult, StageResult, Status};
+use crate::result::{CheckResult, Failure, StageResult, Status};
 
 /// The version of the file.
 const SCHEMA: &str = "process-pool-lab/progress/v1";
@@ -93,7 +93,8 @@ impl StageProgress {
         if !self.build_failed {
             let failed = |status| matches!(status, Status::Fail | Status::Timeout | Status::Crash);
             let failing = result.checks.iter().filter(|check| failed(check.status));
-            self.blank = failing.clone().next().and_then(blank);
+            let first = failing.clone().find_map(|check| check.failure.as_ref());
+            self.blank = first.and_then(Failure::blank).map(ToOwned::to_owned);
             let failing: Vec<String> = failing.map(|check| check.id.clone()).collect();
             // Perhaps only some checks were run: what is known of the others stays.
             self.failing.retain(|id| result.checks.iter().all(|check| check.id != *id));
@@ -109,12 +110,6 @@ impl StageProgress {
         }
         self.last = Some(score);
     }
-}
-
-/// A program that comes to a blank says so: `error: 06.header is not written yet (…`.
-fn blank(check: &CheckResult) -> Option<String> {
-    let (before, _) = check.failure.as_ref()?.saw.split_once(" is not written yet (")?;
-    before.split_whitespace().last().map(ToOwned::to_owned)
 }
 
 /// A check that couldn't be judged says why: `needs 03.send_fd, which fails`.

@@ -70,6 +70,15 @@ pub struct Failure {
     pub hint: String,
 }
 
+impl Failure {
+    /// The region that the program came to and that isn't written, as it says itself:
+    /// `error: 06.header is not written yet (…`.
+    pub fn blank(&self) -> Option<&str> {
+        let (before, _) = self.saw.split_once(" is not written yet (")?;
+        before.split_whitespace().last()
+    }
+}
+
 /// The report of a stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageResult {

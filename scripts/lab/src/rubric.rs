@@ -75,6 +75,8 @@ pub struct TestText {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegionHelp {
+    /// Where to read: `06-mmap-zero-copy.md#room-on-the-disk`, below `notes/src/`.
+    pub notes: String,
     /// From a question to think about to nearly the answer.
     pub hints: [String; 3],
     /// The test that shows whether the region works: `03:worker_holds_the_connection_…`. What is

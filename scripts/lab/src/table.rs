@@ -21,6 +21,8 @@ const TITLE: usize = 86;
 pub struct Table {
     terminal: bool,
     colour: bool,
+    /// The blank regions that a failure was shown with: once is enough.
+    blanks: Vec<String>,
 }
 
 impl Table {
@@ -28,7 +30,7 @@ impl Table {
     pub fn begin(stage: &Stage, tree: &str) -> Self {
         let terminal = io::stdout().is_terminal();
         let colour = terminal && env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-        let table = Self { terminal, colour };
+        let table = Self { terminal, colour, blanks: Vec::new() };
         let heading = format!("{} {}", stage.number, stage.name);
         let tree = if tree == "." { "" } else { tree };
         table.print(format!("{heading:<103}{tree}").trim_end());
@@ -38,7 +40,8 @@ impl Table {
 
     /// Prints what came of a check.
     pub fn line(&mut self, check: &CheckResult) {
-        self.print(&self.rows(check).join("\n"));
+        let rows = self.rows(check).join("\n");
+        self.print(&rows);
         self.doing("checking");
     }
 
@@ -51,13 +54,19 @@ impl Table {
         self.print(&format!("score {}/{}", result.score, result.max_score));
     }
 
-    fn rows(&self, check: &CheckResult) -> Vec<String> {
+    fn rows(&mut self, check: &CheckResult) -> Vec<String> {
         let word = self.word(check.status);
         let points = format!("{}/{}", check.score, check.max_score);
         let line = format!("  {word}{points:>6}  {:<TITLE$}", check.title);
         let Some(failure) = &check.failure else {
             return vec![format!("{line} {:>5.1} s", check.seconds)];
         };
+        if let Some(blank) = failure.blank() {
+            if self.blanks.iter().any(|shown| shown == blank) {
+                return vec![format!("{line}  {blank} is not written yet")];
+            }
+            self.blanks.push(blank.to_owned());
+        }
         match check.status {
             Status::NotChecked => vec![format!("{line}  NOT CHECKED: {}", failure.saw)],
             Status::Needs => vec![format!("{line}  {}", failure.saw)],

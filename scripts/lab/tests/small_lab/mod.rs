@@ -113,17 +113,21 @@ notes = \"02-head-count.md#leave\"
 regions = [\"02.goodbye\"]
 
 [region.\"01.hello\"]
+notes = \"01-first-words.md#names\"
 hints = [\"Whom do you greet?\", \"A format string holds a name in braces.\", \"\"\"
 Nearly all of it:
     format!(\\\"hello, {…}\\\")\"\"\"]
 shown_by = \"01:polite\"
 [region.\"01.serve\"]
+notes = \"01-first-words.md#names\"
 hints = [\"Who is there?\", \"All are.\", \"hello(world)\"]
 shown_by = \"01:greets\"
 [region.\"02.goodbye\"]
+notes = \"02-head-count.md#leave\"
 hints = [\"one\", \"two\", \"three\"]
 shown_by = \"02:leaves\"
 [region.\"02.count\"]
+notes = \"02-head-count.md#count\"
 hints = [\"eins\", \"zwei\", \"drei\"]
 shown_by = \"02:leaves\"
 ";
