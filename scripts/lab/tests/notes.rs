@@ -175,8 +175,8 @@ fn a_page_is_worked_through_as_by_a_reader_with_several_terminals() {
 /// A server that says what it hears, a client, Ctrl-C; nobody outside is seen or touched.
 const STORY: &str = "\
 ```console
-$ trap 'echo bye; exit 3' INT; mkfifo /tmp/door; while read -r line </tmp/door; do \\
->     echo \"[server pid $$] heard $line\"; done
+$ trap 'echo bye; exit 3' INT; mkfifo /tmp/door; while read -r line; do \\
+>     echo \"[server pid $$] heard $line\"; done <>/tmp/door
 …
 ```
 
