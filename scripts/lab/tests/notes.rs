@@ -67,7 +67,8 @@ const SUMMARY: &str =
     "# Summary\n\n- [1](01-first-words.md)\n- [2](02-head-count.md)\n- [1 to 2](diffs/01-02.md)\n";
 const FIRST: &str =
     "# One\n\n[it](../../steps/01-first-words/src/main.rs)\n\n## Hello\n\n## Names\n";
-const SECOND: &str = "# Two\n\n[it](../../steps/02-head-count/src/main.rs)\n\n## Leave\n\n## Count\n";
+const SECOND: &str =
+    "# Two\n\n[it](../../steps/02-head-count/src/main.rs)\n\n## Leave\n\n## Count\n";
 
 /// The complaint about a page that ends with this text.
 #[track_caller]

@@ -5,17 +5,21 @@
 //! (`PR_SET_CHILD_SUBREAPER`), so that it can reap them too.
 
 use std::fmt;
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, Once, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{self, SigHandler, SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, read, setsid};
 
 use crate::grading::report;
 use crate::proc;
@@ -61,7 +65,7 @@ impl Process {
         };
         let stdout = Stream::collect(child.stdout.take().expect("stdout is a pipe"));
         let stderr = Stream::collect(child.stderr.take().expect("stderr is a pipe"));
-        SAID.lock().unwrap().push(Arc::downgrade(&stderr.bytes));
+        SAID.lock().unwrap().push(Arc::downgrade(&stderr.said));
         Self { child, command: format!("{command:?}"), stdout, stderr }
     }
 
@@ -163,17 +167,15 @@ fn forget_inherited_state() {
     let _ = SigSet::empty().thread_set_mask(); // fails for no set
 }
 
-type Bytes = Arc<Mutex<Vec<u8>>>;
-
 /// The standard errors of the programs that this test has started.
-static SAID: Mutex<Vec<Weak<Mutex<Vec<u8>>>>> = Mutex::new(Vec::new());
+static SAID: Mutex<Vec<Weak<Mutex<Said>>>> = Mutex::new(Vec::new());
 
 /// The lines in which the programs under test have complained so far: `error: …`, with what was
 /// told just before, and panics with the line after, which says why.
 pub(crate) fn complaints() -> Vec<String> {
     let mut complaints = Vec::new();
-    for bytes in SAID.lock().unwrap().iter().filter_map(Weak::upgrade) {
-        let text = String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+    for said in SAID.lock().unwrap().iter().filter_map(Weak::upgrade) {
+        let text = said.lock().unwrap().so_far();
         let mut lines = text.lines();
         let mut told = None;
         while let Some(line) = lines.next() {
@@ -192,8 +194,8 @@ pub(crate) fn complaints() -> Vec<String> {
 /// What the server has told of its doings last: where a client waits in vain, it says why.
 pub(crate) fn last_words() -> Vec<String> {
     const LAST: usize = 3;
-    let told = |bytes: Bytes| -> Vec<String> {
-        let text = String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+    let told = |said: Arc<Mutex<Said>>| -> Vec<String> {
+        let text = said.lock().unwrap().so_far();
         text.lines().filter(|line| line.starts_with('[')).map(str::to_owned).collect()
     };
     let said = SAID.lock().unwrap();
@@ -205,40 +207,64 @@ pub(crate) fn last_words() -> Vec<String> {
 
 /// An output stream, drained by a thread, so that the program never waits for its reader.
 pub(crate) struct Stream {
-    bytes: Bytes,
-    reader: JoinHandle<()>,
+    said: Arc<Mutex<Said>>,
 }
 
 impl Stream {
-    fn collect(mut pipe: impl Read + Send + 'static) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&bytes);
+    fn collect(pipe: impl Into<OwnedFd>) -> Self {
+        let pipe = pipe.into();
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("fcntl F_SETFL of a pipe");
+        let readable = pipe.try_clone().expect("a second descriptor of the pipe");
+        let said = Arc::new(Mutex::new(Said { pipe, bytes: Vec::new(), at_end: false }));
+        let drained = Arc::clone(&said);
         #[allow(
             clippy::disallowed_methods,
             reason = "tests have threads, programs under test don't"
         )]
-        let reader = thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            loop {
-                match pipe.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(length) => sink.lock().unwrap().extend_from_slice(&buffer[..length]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => break,
-                }
+        thread::spawn(move || {
+            while !drained.lock().unwrap().take() {
+                let mut polled = [PollFd::new(readable.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut polled, PollTimeout::NONE); // EINTR: only a look too many
             }
         });
-        Self { bytes, reader }
+        Self { said }
     }
 
-    /// All that has come so far.
+    /// All that has been written to it so far.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+        self.said.lock().unwrap().so_far()
     }
 
     /// Has everybody who could write to it closed it?
     pub(crate) fn at_end(&self) -> bool {
-        self.reader.is_finished()
+        self.said.lock().unwrap().take()
+    }
+}
+
+/// What has come of an output stream, and where more comes from.
+struct Said {
+    pipe: OwnedFd,
+    bytes: Vec<u8>,
+    at_end: bool,
+}
+
+impl Said {
+    /// Takes what is in the pipe, without waiting. Returns whether its end was reached.
+    fn take(&mut self) -> bool {
+        let mut buffer = [0; 64 << 10]; // as much as a pipe holds
+        match read(&self.pipe, &mut buffer) {
+            Ok(length @ 1..) => self.bytes.extend_from_slice(&buffer[..length]),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.at_end = true,
+        }
+        self.at_end
+    }
+
+    /// All that has been written so far. The thread that drains the pipe may not have come to it
+    /// yet on a busy machine, so whoever asks takes the rest.
+    fn so_far(&mut self) -> String {
+        self.take();
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 
