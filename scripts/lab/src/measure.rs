@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::compile::Tree;
 use crate::measure::machine::Machine;
+use crate::measure::rounds::Rounds;
 use crate::measure::setting::{Program, Setting};
 use crate::repo::{Repo, Stage};
 use crate::screen::show;
@@ -71,7 +72,8 @@ pub struct Args {
     /// Measure only this part; can be given more than once
     #[arg(long = "part", value_enum, value_name = "PART")]
     parts: Vec<Part>,
-    /// How many rounds, after one to warm up [default: 7, or 3 with --quick]
+    /// How many rounds, after one to warm up [default: 7, and up to 21 while they differ too much
+    /// for a ratio to be trusted; 3 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
     /// The size of the large file in MiB [default: 1024, or 128 with --quick]
@@ -101,7 +103,7 @@ enum Part {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Plan {
     quick: bool,
-    rounds: usize,
+    rounds: Rounds,
     /// Of the large file.
     bytes: u64,
     /// So many transfers that make a file are a sample.
@@ -113,11 +115,14 @@ pub struct Plan {
 
 impl Plan {
     fn of(args: &Args) -> Self {
-        let (rounds, mib, sample, in_a_row) =
-            if args.quick { (3, 128, 100, 2) } else { (7, 1024, 300, 3) };
+        let (rounds, mib, sample, in_a_row) = if args.quick {
+            (Rounds::exactly(3), 128, 100, 2)
+        } else {
+            (Rounds { least: 7, most: 21 }, 1024, 300, 3)
+        };
         Self {
             quick: args.quick,
-            rounds: args.rounds.map_or(rounds, usize::from),
+            rounds: args.rounds.map_or(rounds, |it| Rounds::exactly(it.into())),
             bytes: args.size.unwrap_or(mib) << 20,
             in_a_row,
             sample: Duration::from_millis(sample),
@@ -257,7 +262,8 @@ fn heading(report: &Report, debug: bool) -> String {
     let machine = report.machine.text();
     let mib = bytes >> 20;
     format!(
-        "{machine}\n{build}; rounds: {rounds}, after one to warm up; large file: {mib} MiB.{quick}\n\
-         Each number is the median of the rounds; half of them lie as near to it as ± says.\n"
+        "{machine}\n{build}; rounds: {}, after one to warm up; large file: {mib} MiB.{quick}\n\
+         Each number is the median of the rounds; half of them lie as near to it as ± says.\n",
+        rounds.text()
     )
 }

@@ -16,7 +16,7 @@ use crate::measure::grid::Grid;
 use crate::measure::load::{Visit, load};
 use crate::measure::part;
 use crate::measure::process::Server;
-use crate::measure::rounds::in_turn;
+use crate::measure::rounds::{Cost, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 use crate::repo::Repo;
@@ -56,6 +56,12 @@ struct Host {
 struct Sample {
     seconds: f64,
     p99: f64,
+}
+
+impl Cost for Sample {
+    fn cost(&self) -> f64 {
+        self.seconds
+    }
 }
 
 /// Measures all servers in turn, for each number of clients.

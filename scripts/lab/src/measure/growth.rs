@@ -87,16 +87,16 @@ fn workers(program: &Program, small: &Path, setting: &mut Setting) -> Result<Vec
         let start = begin.elapsed().as_secs_f64() * 1e3;
         let load = load(visit(&server), 1, setting.plan.sample / 3)?;
         let pss = pss_kib(&server) / f64::from(workers);
-        Ok((start, pss, load.latency.value_at_quantile(0.5) as f64 / 1e3))
+        Ok((load.latency.value_at_quantile(0.5) as f64 / 1e3, (start, pss)))
     })?;
     let mut rows = Vec::new();
     for (workers, samples) in WORKER_COUNTS.into_iter().zip(samples) {
         match samples {
             Ok(samples) => rows.push(Workers {
                 workers,
-                start_milliseconds: Spread::of(samples.iter().map(|it| it.0)),
-                pss_kib_per_worker: Spread::of(samples.iter().map(|it| it.1)),
-                dispatch_microseconds: Spread::of(samples.iter().map(|it| it.2)),
+                start_milliseconds: Spread::of(samples.iter().map(|it| it.1.0)),
+                pss_kib_per_worker: Spread::of(samples.iter().map(|it| it.1.1)),
+                dispatch_microseconds: Spread::of(samples.iter().map(|it| it.0)),
             }),
             Err(error) => setting.leave_out(format!("{workers} workers: {error:#}")),
         }
@@ -135,7 +135,7 @@ fn files(setting: &mut Setting) -> Result<Vec<Files>> {
         }
     }
     // A large file takes long, and it doesn't matter when in the round.
-    let rounds = setting.plan.rounds.min(if setting.plan.quick { 1 } else { 5 });
+    let rounds = setting.plan.rounds.up_to(if setting.plan.quick { 1 } else { 5 });
     let samples = in_turn("growth, files", rounds, cases.len(), &setting.leave, |at| {
         let (_, mib, server) = &cases[at];
         server.forget_peak();

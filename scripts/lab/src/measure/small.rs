@@ -13,7 +13,7 @@ use crate::measure::load::{Visit, load};
 use crate::measure::part;
 use crate::measure::peers::{self, Peer};
 use crate::measure::process::Server;
-use crate::measure::rounds::in_turn;
+use crate::measure::rounds::{Cost, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 
@@ -58,6 +58,12 @@ struct Sample {
     seconds: f64,
     p50: f64,
     p99: f64,
+}
+
+impl Cost for Sample {
+    fn cost(&self) -> f64 {
+        self.seconds
+    }
 }
 
 /// Measures all servers in turn, for each number of clients.

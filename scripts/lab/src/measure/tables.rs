@@ -59,7 +59,10 @@ impl Report {
         format!(
             "Measured on {day}, on a machine with {} × {}, Linux {}: medians of {} rounds, and half the \
              distance between the quarters. Yours will differ, the ratios less: `cargo lab bench`.",
-            machine.processors, machine.processor, machine.kernel, self.plan.rounds
+            machine.processors,
+            machine.processor,
+            machine.kernel,
+            self.plan.rounds.text()
         )
     }
 }

@@ -18,7 +18,7 @@ use crate::measure::peers::Peer;
 use crate::measure::place::{Destination, Place, same};
 use crate::measure::process::Usage;
 use crate::measure::processors::Halves;
-use crate::measure::rounds::in_turn;
+use crate::measure::rounds::{Cost, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 use crate::measure::throughput::lanes::{FILE, Lane, lanes, senders};
@@ -69,6 +69,12 @@ struct Sample {
     seconds: f64,
     server: Usage,
     client: Usage,
+}
+
+impl Cost for Sample {
+    fn cost(&self) -> f64 {
+        self.seconds
+    }
 }
 
 /// Measures all lanes, destination after destination.
