@@ -398,6 +398,11 @@ fn slow_but_steady_client_is_not_cut() {
 }
 
 #[test]
+fn worker_that_is_stopped_for_a_moment_goes_on() {
+    serving::goes_on_after_a_stop(STAGE);
+}
+
+#[test]
 fn killed_worker_costs_only_its_own_client() {
     serving::killed_worker_costs_only_its_own_client(STAGE);
 }

@@ -68,6 +68,7 @@ macro_rules! header_tests {
             client_that_stops_reading_is_given_up =>
                 serving::gives_up_a_client_that_stops_reading($stage);
             slow_but_steady_client_is_not_cut => serving::bears_with_a_slow_client($stage);
+            worker_that_is_stopped_for_a_moment_goes_on => serving::goes_on_after_a_stop($stage);
             killed_worker_costs_only_its_own_client =>
                 serving::killed_worker_costs_only_its_own_client($stage);
             killed_worker_is_replaced => serving::killed_worker_is_replaced($stage);

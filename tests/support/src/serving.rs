@@ -18,7 +18,7 @@ use crate::files::{Comparison, sample, sample_bytes, sizes_from_one_byte_up, spa
 use crate::habits::fails_with_one_line;
 use crate::not_checked;
 use crate::proc;
-use crate::server::{Server, ServerCommand};
+use crate::server::{Server, ServerCommand, Signal};
 use crate::stage::{Stage, assert_gets_the_rest, text};
 use crate::wait::{limit, wait_for};
 use crate::wire::{Format, LONGEST_SENT_CHUNK, RawClient, Shown, Transfer, assert_stream, whole};
@@ -324,6 +324,30 @@ pub fn bears_with_a_slow_client(stage: Stage) {
         }
     });
     whole(transfer);
+    comparison.end();
+}
+
+/// A worker that is stopped while it waits for its client, and let go on, sends the rest: as the
+/// send can time out, the stop interrupts it with `EINTR` although no handler runs (`signal(7)`).
+///
+/// An interrupted call that has moved something says so, and the next one waits with nothing moved.
+/// So it is stopped more than once.
+#[track_caller]
+pub fn goes_on_after_a_stop(stage: Stage) {
+    let (_dir, file, server) = serve_big(stage, &["--workers", "1"]);
+    let worker = server.workers()[0];
+    let mut client = stage.connect(server.addr());
+    let header = client.header();
+    for _ in 0..5 {
+        wait_for("the worker to wait for its client", limit(), || proc::state(worker) == Some('S'));
+        server.freeze(worker);
+        server.signal(worker, Signal::SIGCONT);
+    }
+    let mut comparison = Comparison::with(&file);
+    let transfer = client.rest(header, |piece| comparison.piece(piece));
+    let Ok(_) = transfer else {
+        panic!("a worker that was stopped for a moment didn't go on: {}", server.narration());
+    };
     comparison.end();
 }
 
