@@ -242,13 +242,21 @@ mod tests {
     fn a_program_that_does_not_end_is_shown_by_what_it_printed_last() {
         let hung = |stdout, stderr| {
             let rest = format!("--- its stdout:\n{stdout}--- its stderr:\n{stderr}---");
-            saw(&format!("did not end within 10s: \"/x\" \"echo\"\n{rest}"), "")
+            saw(
+                &format!(
+                    "did not end within 10s, and was waiting in splice(2): \"/x\" \"echo\"\n{rest}"
+                ),
+                "",
+            )
         };
         assert_eq!(
             hung("one\ntwo\n", ""),
-            "did not end within 10s\nit had printed last, on standard output:\n  one\n  two"
+            "did not end within 10s, and was waiting in splice(2)\nit had printed last, on standard output:\n  one\n  two"
         );
-        assert_eq!(hung("", ""), "did not end within 10s\nit had printed nothing");
+        assert_eq!(
+            hung("", ""),
+            "did not end within 10s, and was waiting in splice(2)\nit had printed nothing"
+        );
     }
 
     #[test]

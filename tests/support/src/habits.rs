@@ -54,9 +54,10 @@ pub fn help_mentions(bin: &str, words: &[&str]) {
 #[track_caller]
 pub fn refuses_usage(bin: &str, args: &[&str]) {
     let refused = run(bin, args);
-    assert_eq!(refused.status.code(), Some(2), "{args:?} ended with {refused:?}");
+    let words = args.join(" ");
+    assert_eq!(refused.status.code(), Some(2), "`{words}` ended with {refused:?}");
     assert_eq!(refused.stdout, "", "standard output is for machines");
-    assert!(!refused.stderr.is_empty(), "{args:?} is refused without a word");
+    assert!(!refused.stderr.is_empty(), "`{words}` is refused without a word");
 }
 
 /// Refuses all the numbers of workers and ports that make no sense.
@@ -75,7 +76,8 @@ pub fn refuses_nonsense(bin: &str) {
 #[track_caller]
 pub fn fails_with_one_line(bin: &str, args: &[&str]) -> String {
     let failed = run(bin, args);
-    assert_eq!(failed.status.code(), Some(1), "{args:?} ended with {failed:?}");
+    let words = args.join(" ");
+    assert_eq!(failed.status.code(), Some(1), "`{words}` ended with {failed:?}");
     assert_eq!(failed.left_running, [], "it left processes behind: {failed:?}");
     assert_eq!(failed.stdout, "", "standard output is for machines");
     match the_error(&failed) {
@@ -227,11 +229,8 @@ pub fn closes_on_exec(server: &Server) {
         for (fd, target) in proc::fds(pid).into_iter().filter(|&(fd, _)| fd > 2) {
             let flags = proc::fd_flags(pid, fd).unwrap_or(libc::O_CLOEXEC);
             let closes = flags & libc::O_CLOEXEC != 0;
-            assert!(
-                closes,
-                "descriptor {fd} ({target}) is not close-on-exec: {}",
-                proc::describe(pid)
-            );
+            let who = if pid == server.pid() { "the parent" } else { "a worker" };
+            assert!(closes, "descriptor {fd} of {who}, {target}, is not close-on-exec");
         }
     }
 }

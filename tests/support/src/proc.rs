@@ -191,6 +191,48 @@ fn kib(pid: i32, field: &str) -> u64 {
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// What a process is at, for messages: `running`, or the system call in which it waits, as in
+/// `waiting in splice(2)`. Nothing where this can't be found out.
+#[must_use]
+pub fn doing(pid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+    let number = text.split_whitespace().next()?;
+    if number == "running" {
+        return Some(number.to_owned());
+    }
+    let number: libc::c_long = number.parse().ok()?;
+    let call = CALLS.iter().find(|(it, _)| *it == number);
+    call.map(|(_, name)| format!("waiting in {name}(2)"))
+}
+
+/// The system calls in which the programs of the lab may wait.
+const CALLS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_read, "read"),
+    (libc::SYS_readv, "readv"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_writev, "writev"),
+    (libc::SYS_recvfrom, "recv"),
+    (libc::SYS_recvmsg, "recvmsg"),
+    (libc::SYS_sendto, "send"),
+    (libc::SYS_sendmsg, "sendmsg"),
+    (libc::SYS_sendfile, "sendfile"),
+    (libc::SYS_splice, "splice"),
+    (libc::SYS_connect, "connect"),
+    (libc::SYS_accept, "accept"),
+    (libc::SYS_accept4, "accept4"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, "poll"),
+    (libc::SYS_ppoll, "poll"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "epoll_wait"),
+    (libc::SYS_epoll_pwait, "epoll_wait"),
+    (libc::SYS_wait4, "waitpid"),
+    (libc::SYS_waitid, "waitid"),
+    (libc::SYS_clock_nanosleep, "nanosleep"),
+    (libc::SYS_flock, "flock"),
+    (libc::SYS_futex, "futex"),
+];
+
 /// A few words about a process, for messages: `1234 (sleeping)`.
 #[must_use]
 pub fn describe(pid: i32) -> String {

@@ -123,6 +123,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn finish_within(&mut self, limit: Duration) -> Finished {
         let status = poll_until(limit, || self.ended());
+        let doing = status.is_none().then(|| proc::doing(self.pid())).flatten();
         let left_running = match status {
             Some(_) => self.wait_family(LAST_BREATH),
             None => Vec::new(),
@@ -132,7 +133,8 @@ impl Process {
         let _ = poll_until(limit, || closed(&self.stdout).and(closed(&self.stderr)));
         let Some(status) = status else {
             report("timeout", &limit.as_secs().to_string());
-            panic!("did not end within {limit:?}: {}", self.transcript());
+            let doing = doing.map(|it| format!(", and was {it}")).unwrap_or_default();
+            panic!("did not end within {limit:?}{doing}: {}", self.transcript());
         };
         Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text(), left_running }
     }

@@ -149,7 +149,10 @@ pub fn reports_a_killed_worker(stage: Stage) -> String {
 /// Exit status 1 and one line of error, which is returned without its `error: `.
 #[track_caller]
 pub fn assert_failed(finished: &Finished) -> String {
-    assert!(finished.status.code() == Some(1), "it had to fail with exit status 1: {finished:#?}");
+    assert!(
+        finished.status.code() == Some(1),
+        "it had to fail with exit status 1, and ended with {finished:#?}"
+    );
     assert_eq!(finished.stdout, "", "standard output of a get that failed");
     let errors: Vec<&str> =
         finished.stderr.lines().filter_map(|it| it.strip_prefix("error: ")).collect();
@@ -397,7 +400,10 @@ pub fn reports_a_full_disk(stage: Stage) {
         return;
     }
     let complaint = finished.stderr.to_lowercase();
-    assert!(finished.status.code() == Some(1), "it had to fail with exit status 1: {finished:#?}");
+    assert!(
+        finished.status.code() == Some(1),
+        "it had to fail with exit status 1, and ended with {finished:#?}"
+    );
     assert!(
         complaint.contains("error: ") && complaint.contains("no space left on device"),
         "the error was to say that no space is left: {finished:#?}"

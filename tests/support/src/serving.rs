@@ -346,7 +346,7 @@ pub fn goes_on_after_a_stop(stage: Stage) {
     let mut comparison = Comparison::with(&file);
     let transfer = client.rest(header, |piece| comparison.piece(piece));
     let Ok(_) = transfer else {
-        panic!("a worker that was stopped for a moment didn't go on: {}", server.narration());
+        panic!("the client was cut off; the server said:\n{}", server.narration());
     };
     comparison.end();
 }
