@@ -137,3 +137,33 @@ fn details(failure: &Failure) -> Vec<String> {
     rows.push(format!("{INDENT}{:<KEY$}{read}      hint  {hint}", "read"));
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CheckResult, Failure, Status, Table};
+
+    fn check(saw: &str) -> CheckResult {
+        CheckResult {
+            id: "bytes".to_owned(),
+            title: "every file arrives".to_owned(),
+            status: Status::Fail,
+            score: 0,
+            max_score: 12,
+            seconds: 0.1,
+            failure: Some(Failure { saw: saw.to_owned(), ..Failure::default() }),
+        }
+    }
+
+    #[test]
+    fn a_blank_is_shown_in_full_once() {
+        let mut table = Table { terminal: false, colour: false, blanks: Vec::new() };
+        let pipe = check("error: 07.pipe is not written yet (a.rs:7): cargo lab hint 07");
+        let header = check("error: 06.header is not written yet (a.rs:9): cargo lab hint 06");
+        assert!(table.rows(&pipe).len() > 1);
+        let again = table.rows(&pipe);
+        assert_eq!(again.len(), 1);
+        assert!(again[0].ends_with("  07.pipe is not written yet"), "{again:?}");
+        assert!(table.rows(&header).len() > 1, "another blank");
+        assert!(table.rows(&check("nothing came")).len() > 1, "no blank");
+    }
+}
