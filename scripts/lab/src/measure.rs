@@ -60,7 +60,8 @@ const SCHEMA: &str = "process-pool-lab/bench/v1";
 /// Measure the stages on this machine, beside other servers
 ///
 /// Everything is measured in turn, round by round, and compared within the round: look at the
-/// ratios, and at how far the rounds lie apart.
+/// ratios, and at how far the rounds lie apart. All of it takes ten minutes or more, the noisier
+/// the machine the longer: name a part, or take --quick.
 #[derive(clap::Args)]
 pub struct Args {
     /// The stages to measure, 04 to 08 [default: all of them]
