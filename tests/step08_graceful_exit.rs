@@ -40,8 +40,8 @@ use support::{habits, proc};
 const STAGE: Stage =
     Stage { built: env!("CARGO_BIN_EXE_step08-graceful-exit"), format: Format::Header };
 
-/// Where a server has to end by itself, whatever its exit status: not by the end of its patience.
-const PATIENT: [&str; 2] = ["--grace", "3600"];
+/// Where a server has to end for another reason than the end of its patience.
+const PATIENT: [&str; 4] = ["--grace", "3600", "--stall-timeout", "3600"];
 
 /// The signals that mean "leave".
 const LEAVE: [Signal; 3] = [Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGINT];
@@ -486,7 +486,7 @@ fn worker_that_dies_while_the_server_is_leaving_is_not_replaced() {
 #[test]
 fn second_signal_kills_what_is_left() {
     for second in LEAVE {
-        let mut scene = Scene::set(&["--workers", "3"]);
+        let mut scene = Scene::set(&[&["--workers", "3"][..], &PATIENT].concat());
         let client = scene.client();
         scene.tell_to_leave(Signal::SIGTERM);
         scene.wait_only_busy_left(1);
