@@ -54,10 +54,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Each stage in a process of its own, four at a time: most of a check is waiting.
+/// Each stage in a process of its own, four at a time: most of a check is waiting. The last ones,
+/// which take longest, first: none of them is left to run alone at the end.
 fn all_stages(reference: &Repo, full: bool) -> Result<ExitCode> {
     let mut jobs = Vec::new();
-    for stage in reference.stages()? {
+    for stage in reference.stages()?.into_iter().rev() {
         let mut job = Job::new(env::current_exe().context("this program")?, DEADLINE);
         job.command.extend(["gallery", &stage.number].map(Into::into));
         job.command.extend(full.then(|| "--full".into()));

@@ -108,29 +108,27 @@ pub fn measure(setting: &mut Setting) -> Result<Throughput> {
     Ok(Throughput { bytes: setting.plan.bytes, rows })
 }
 
-/// Has the file received a few times in a row. To the sink their mean counts, for one can be over
-/// in no time. Of those that make a file the fastest counts: on a virtual machine the first may
-/// have to fetch memory from the host, which costs more than the transfer.
+/// Has the file received a few times in a row. To the sink their median counts, for one can be over
+/// in no time, and one can be held up. Of those that make a file the fastest counts: on a virtual
+/// machine the first may have to fetch memory from the host, which costs more than the transfer.
 fn sample(lane: &Lane<'_>, file: &Path, plan: &Plan, place: &Place) -> Result<Sample> {
     let is_sink = lane.to == Destination::Sink;
-    let (times, wanted) =
-        if is_sink { (1, plan.sample.as_secs_f64()) } else { (plan.in_a_row, 0.0) };
+    let wanted = if is_sink { 3.0 * plan.sample.as_secs_f64() } else { 0.0 };
     let (mut samples, mut seconds) = (Vec::new(), 0.0);
-    while samples.len() < times || seconds < wanted {
+    while samples.len() < plan.in_a_row || seconds < wanted {
         let sample = transfer(lane, file, plan, place)?;
         seconds += sample.seconds * plan.bytes as f64 / GIB;
         samples.push(sample);
     }
-    let mut fastest =
+    let mut chosen =
         samples.iter().copied().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).context("none")?;
     if is_sink {
-        let mean =
-            |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
-        fastest.seconds = mean(|it| it.seconds);
-        fastest.server.cpu = mean(|it| it.server.cpu);
-        fastest.client.cpu = mean(|it| it.client.cpu);
+        let median = |of: fn(&Sample) -> f64| Spread::of(samples.iter().map(of)).median;
+        chosen.seconds = median(|it| it.seconds);
+        chosen.server.cpu = median(|it| it.server.cpu);
+        chosen.client.cpu = median(|it| it.client.cpu);
     }
-    Ok(fastest)
+    Ok(chosen)
 }
 
 fn transfer(lane: &Lane<'_>, file: &Path, plan: &Plan, place: &Place) -> Result<Sample> {
