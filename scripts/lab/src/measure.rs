@@ -104,10 +104,11 @@ enum Part {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Plan {
     quick: bool,
+    #[serde(flatten)]
     rounds: Rounds,
     /// Of the large file.
     bytes: u64,
-    /// So many transfers that make a file are a sample.
+    /// A sample of the throughput is at least so many transfers.
     in_a_row: usize,
     /// A sample takes at least so long: what is shorter is repeated.
     #[serde(skip)]

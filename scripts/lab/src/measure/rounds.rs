@@ -15,7 +15,9 @@ const PRECISION: f64 = 0.015;
 /// How many rounds: at least `least`, then more while the machine is too noisy, `most` at most.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Rounds {
+    #[serde(rename = "rounds")]
     pub least: usize,
+    #[serde(rename = "most_rounds")]
     pub most: usize,
 }
 
