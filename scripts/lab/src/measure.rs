@@ -9,13 +9,15 @@
 //! | growth | does a unit cost more when there are many? | [`growth`] |
 //!
 //! Rules: a machine is never quiet, so a number alone says little. Everything that is compared is
-//! measured in turn, A B C, B C A, …, and compared within the round ([`rounds`], [`statistics`]).
+//! measured in turn, A B C, B C A, …, and compared within the round ([`rounds`], [`statistics`]),
+//! and with what was measured on processors that were as far apart ([`distance`]).
 //! What can't be measured here is left out with a line that says why.
 
 mod calls;
 mod charts;
 mod discard;
 mod dispatch;
+mod distance;
 mod grid;
 mod growth;
 mod load;
@@ -62,6 +64,10 @@ const SCHEMA: &str = "process-pool-lab/bench/v1";
 /// Everything is measured in turn, round by round, and compared within the round: look at the
 /// ratios, and at how far the rounds lie apart. All of it takes ten minutes or more, the noisier
 /// the machine the longer: name a part, or take --quick.
+///
+/// "Processors 52 ns apart": so long a cache line takes from that of the servers to that of the
+/// clients and back. A virtual machine's are moved now and then; then only what was measured at the
+/// same distance is compared.
 #[derive(clap::Args)]
 pub struct Args {
     /// The stages to measure, 04 to 08 [default: all of them]
@@ -73,8 +79,8 @@ pub struct Args {
     /// Measure only this part; can be given more than once
     #[arg(long = "part", value_enum, value_name = "PART")]
     parts: Vec<Part>,
-    /// How many rounds, after one to warm up [default: 7, and up to 21 while they differ too much
-    /// for a ratio to be trusted; 3 with --quick]
+    /// How many rounds, after one to warm up; up to three times as many while they differ too much
+    /// for a ratio to be trusted, but not with --quick [default: 7, or 3 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
     /// The size of the large file in MiB [default: 1024, or 128 with --quick]
@@ -117,14 +123,13 @@ pub struct Plan {
 
 impl Plan {
     fn of(args: &Args) -> Self {
-        let (rounds, mib, sample, in_a_row) = if args.quick {
-            (Rounds::exactly(3), 128, 100, 2)
-        } else {
-            (Rounds { least: 7, most: 21 }, 1024, 300, 3)
-        };
+        let (rounds, mib, sample, in_a_row) =
+            if args.quick { (3, 128, 100, 2) } else { (7, 1024, 300, 3) };
+        let least = args.rounds.map_or(rounds, usize::from);
+        let most = if args.quick { least } else { 3 * least };
         Self {
             quick: args.quick,
-            rounds: args.rounds.map_or(rounds, |it| Rounds::exactly(it.into())),
+            rounds: Rounds { least, most },
             bytes: args.size.unwrap_or(mib) << 20,
             in_a_row,
             sample: Duration::from_millis(sample),

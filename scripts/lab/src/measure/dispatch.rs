@@ -12,10 +12,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Tree;
+use crate::measure::distance::apart;
 use crate::measure::grid::Grid;
 use crate::measure::load::{Visit, load};
 use crate::measure::part;
 use crate::measure::process::Server;
+use crate::measure::processors::Halves;
 use crate::measure::rounds::{Cost, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
@@ -41,6 +43,9 @@ pub struct Dispatch {
 struct Row {
     server: String,
     clients: usize,
+    /// The processors, see [`Samples`](crate::measure::rounds::Samples).
+    #[serde(default)]
+    nanoseconds_apart: Spread,
     connections_per_second: Spread,
     p99_microseconds: Spread,
     /// How many times faster the first one is in the same round.
@@ -66,11 +71,11 @@ impl Cost for Sample {
 
 /// Measures all servers in turn, for each number of clients.
 pub fn measure(repo: &Repo, setting: &mut Setting) -> Result<Dispatch> {
-    let hosts = hosts(repo, setting)?;
     let mut rows = Vec::new();
     for clients in CLIENTS {
+        let (hosts, _halves) = Halves::part_for(clients, || hosts(repo, setting))?;
         let what = format!("dispatch, {clients} clients");
-        let samples = in_turn(&what, setting.plan.rounds, hosts.len(), &setting.leave, |at| {
+        let samples = in_turn(&what, setting.plan.rounds, hosts.len(), setting, |at| {
             let Host { server, request, .. } = &hosts[at];
             let (port, request) = (server.port(), *request);
             let visit = Visit { port, request, says_all: request.is_some(), bytes: 1 };
@@ -79,16 +84,17 @@ pub fn measure(repo: &Repo, setting: &mut Setting) -> Result<Dispatch> {
             Ok(Sample { seconds: 1.0 / load.per_second, p99 })
         })?;
         let mut first: Option<Vec<f64>> = None;
-        for (host, samples) in hosts.iter().zip(samples) {
-            match samples {
-                Ok(samples) => {
-                    let rounds: Vec<f64> = samples.iter().map(|it| it.seconds).collect();
+        for (host, of_host) in hosts.iter().zip(samples.of) {
+            match of_host {
+                Ok(of_host) => {
+                    let rounds: Vec<f64> = of_host.iter().map(|it| it.seconds).collect();
                     let first = first.get_or_insert_with(|| rounds.clone());
                     rows.push(Row {
                         server: host.name.clone(),
                         clients,
+                        nanoseconds_apart: samples.apart,
                         connections_per_second: Spread::of(rounds.iter().map(|it| 1.0 / it)),
-                        p99_microseconds: Spread::of(samples.iter().map(|it| it.p99)),
+                        p99_microseconds: Spread::of(of_host.iter().map(|it| it.p99)),
                         times_the_first: Spread::faster(&rounds, first),
                     });
                 }
@@ -136,7 +142,8 @@ impl Dispatch {
             let rows: Vec<&Row> = self.rows.iter().filter(|it| it.clients == clients).collect();
             let Some(first) = rows.first() else { continue };
             let speed = format!("× {}", first.server.split(':').next().unwrap_or_default());
-            let title = format!("one line, {clients} clients");
+            let apart = apart(first.nanoseconds_apart);
+            let title = format!("one line, {clients} clients{apart}");
             let mut grid = Grid::new([&title, "connections/s", "p99 µs", &speed]);
             for row in rows {
                 grid.row([

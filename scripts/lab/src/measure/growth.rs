@@ -80,7 +80,7 @@ pub fn measure(setting: &mut Setting) -> Result<Growth> {
 
 fn workers(program: &Program, small: &Path, setting: &mut Setting) -> Result<Vec<Workers>> {
     let (rounds, count) = (setting.plan.rounds, WORKER_COUNTS.len());
-    let samples = in_turn("growth, workers", rounds, count, &setting.leave, |at| {
+    let samples = in_turn("growth, workers", rounds, count, setting, |at| {
         let workers = WORKER_COUNTS[at];
         let begin = Instant::now();
         let server = program.serve(small, workers)?;
@@ -90,7 +90,7 @@ fn workers(program: &Program, small: &Path, setting: &mut Setting) -> Result<Vec
         Ok((load.latency.value_at_quantile(0.5) as f64 / 1e3, (start, pss)))
     })?;
     let mut rows = Vec::new();
-    for (workers, samples) in WORKER_COUNTS.into_iter().zip(samples) {
+    for (workers, samples) in WORKER_COUNTS.into_iter().zip(samples.of) {
         match samples {
             Ok(samples) => rows.push(Workers {
                 workers,
@@ -107,12 +107,12 @@ fn workers(program: &Program, small: &Path, setting: &mut Setting) -> Result<Vec
 fn clients(program: &Program, small: &Path, setting: &mut Setting) -> Result<Vec<Clients>> {
     let server = program.serve(small, WORKERS)?;
     let (rounds, count) = (setting.plan.rounds, CLIENT_COUNTS.len());
-    let samples = in_turn("growth, clients", rounds, count, &setting.leave, |at| {
+    let samples = in_turn("growth, clients", rounds, count, setting, |at| {
         let load = load(visit(&server), CLIENT_COUNTS[at], setting.plan.sample)?;
         Ok(1e6 / load.per_second)
     })?;
     let mut rows = Vec::new();
-    for (clients, samples) in CLIENT_COUNTS.into_iter().zip(samples) {
+    for (clients, samples) in CLIENT_COUNTS.into_iter().zip(samples.of) {
         match samples {
             Ok(samples) => {
                 rows.push(Clients { clients, microseconds_per_request: Spread::of(samples) });
@@ -136,7 +136,7 @@ fn files(setting: &mut Setting) -> Result<Vec<Files>> {
     }
     // A large file takes long, and it doesn't matter when in the round.
     let rounds = setting.plan.rounds.up_to(if setting.plan.quick { 1 } else { 5 });
-    let samples = in_turn("growth, files", rounds, cases.len(), &setting.leave, |at| {
+    let samples = in_turn("growth, files", rounds, cases.len(), setting, |at| {
         let (_, mib, server) = &cases[at];
         server.forget_peak();
         let (mut seconds, mut times) = (0.0, 0_u32);
@@ -148,7 +148,7 @@ fn files(setting: &mut Setting) -> Result<Vec<Files>> {
         Ok((seconds * 1e6 / units, server.usage().peak_kib as f64 / 1024.0))
     })?;
     let mut rows = Vec::new();
-    for ((stage, mib, _), samples) in cases.into_iter().zip(samples) {
+    for ((stage, mib, _), samples) in cases.into_iter().zip(samples.of) {
         match samples {
             Ok(samples) => rows.push(Files {
                 stage,

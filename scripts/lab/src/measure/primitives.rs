@@ -69,7 +69,7 @@ pub struct Cost {
 pub fn measure(setting: &Setting) -> Result<Primitives> {
     let all = Primitive::value_variants();
     let milliseconds = setting.plan.sample.as_millis().to_string();
-    let samples = in_turn("primitives", setting.plan.rounds, all.len(), &setting.leave, |at| {
+    let samples = in_turn("primitives", setting.plan.rounds, all.len(), setting, |at| {
         let name = all[at].to_possible_value().context("a name")?;
         let output = command(["primitive", name.get_name(), &milliseconds]).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -82,7 +82,7 @@ pub fn measure(setting: &Setting) -> Result<Primitives> {
         let microseconds = Spread::of(rounds.iter().copied());
         Ok(Cost { primitive, what: primitive.describe().to_owned(), microseconds, rounds })
     };
-    all.iter().zip(samples).map(cost).collect::<Result<_>>().map(Primitives)
+    all.iter().zip(samples.of).map(cost).collect::<Result<_>>().map(Primitives)
 }
 
 impl Primitives {

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::measure::distance::Distance;
+
 /// The halves. All is as it was when dropped.
 pub struct Halves {
     all: CpuSet,
@@ -31,14 +33,32 @@ impl Halves {
         Ok(Self { all, servers: set(servers)?, clients: set(clients)? })
     }
 
-    /// What is started from now on are servers.
-    pub fn servers(&self) -> Result<()> {
-        run_on(&self.servers)
+    /// From the first processor of one half to the first of the other, if there are two.
+    pub fn distance(&self) -> Option<Distance> {
+        let first = |set: &CpuSet| (0..CpuSet::count()).find(|&it| set.is_set(it).unwrap_or(false));
+        let (here, there) = (first(&self.servers)?, first(&self.clients)?);
+        (here != there).then_some(Distance { here, there })
     }
 
-    /// What is started from now on are clients, and so is this process.
-    pub fn clients(&self) -> Result<()> {
-        run_on(&self.clients)
+    /// Has `start` start the servers in their half, and leaves this process and all that it starts
+    /// from now on in the other.
+    pub fn part<T>(start: impl FnOnce() -> Result<T>) -> Result<(T, Self)> {
+        let halves = Self::new()?;
+        run_on(&halves.servers)?;
+        let started = start()?;
+        run_on(&halves.clients)?;
+        Ok((started, halves))
+    }
+
+    /// The same for a single client. Many are many on either side: they all run anywhere.
+    pub fn part_for<T>(
+        clients: usize,
+        start: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Option<Self>)> {
+        match clients {
+            1 => Self::part(start).map(|(started, halves)| (started, Some(halves))),
+            _ => start().map(|started| (started, None)),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::measure::setting::Leave;
+use crate::measure::distance::is_same;
+use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 
 /// So well the median of each thing has to be known, beside those of the others: its standard
@@ -22,11 +23,6 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// No more and no less.
-    pub fn exactly(count: usize) -> Self {
-        Self { least: count, most: count }
-    }
-
     /// As many, but no more than `limit`.
     pub fn up_to(self, limit: usize) -> Self {
         Self { least: self.least.min(limit), most: self.most.min(limit) }
@@ -58,43 +54,126 @@ impl<T> Cost for (f64, T) {
     }
 }
 
+/// What was measured in turn.
+pub struct Samples<T> {
+    /// Of each thing: equally many, or why there are none.
+    pub of: Vec<Result<Vec<T>>>,
+    /// How far apart the processors were, in nanoseconds. See [`Setting::apart`].
+    pub apart: Spread,
+}
+
 /// Calls `one` for each of `count` things, round by round. The first round only warms up: `one` is
-/// called and what it returns is dropped. Returns the samples of each thing, one a round.
+/// called and what it returns is dropped.
+///
+/// Samples are compared with those that were taken at the same distance of the processors, and
+/// that stayed the same meanwhile. Only if there are too few of them are all compared with all.
 ///
 /// A thing that fails (`Err` with the reason) isn't measured any more; it has no samples.
 pub fn in_turn<T: Cost>(
     what: &str,
     rounds: Rounds,
     count: usize,
-    leave: &Leave,
+    setting: &Setting,
     mut one: impl FnMut(usize) -> Result<T>,
-) -> Result<Vec<Result<Vec<T>>>> {
-    let mut samples: Vec<Result<Vec<T>>> = (0..count).map(|_| Ok(Vec::new())).collect();
+) -> Result<Samples<T>> {
+    let mut taken = Taken::new(count);
+    let mut apart = setting.apart();
     for round in 0..=rounds.most {
-        if round > rounds.least && is_known(&samples) {
+        if round > rounds.least && taken.is_enough(rounds.least) {
             break;
         }
         doing(&format!("{what}: round {round} of {}", rounds.text()));
         for at in order(round, count) {
-            let Ok(done) = &mut samples[at] else { continue };
+            if taken.has_failed(at) {
+                continue;
+            }
             let sample = one(at);
-            leave.check()?; // before a failure counts: Ctrl-C reaches the servers, too
+            setting.leave.check()?; // before a failure counts: Ctrl-C reaches the servers, too
+            let before = std::mem::replace(&mut apart, setting.apart());
             match sample {
-                Ok(sample) if round > 0 => done.push(sample),
+                Ok(sample) if round > 0 => taken.add(at, before, apart, sample),
                 Ok(_) => {}
-                Err(why) => samples[at] = Err(why),
+                Err(why) => taken.fail(at, why),
             }
         }
     }
     doing("");
-    Ok(samples)
+    Ok(taken.comparable(rounds.least))
 }
 
-/// Are the medians known well enough?
-fn is_known<T: Cost>(samples: &[Result<Vec<T>>]) -> bool {
-    let logarithms = |samples: &Vec<T>| samples.iter().map(|it| it.cost().ln()).collect();
-    let things: Vec<Vec<f64>> = samples.iter().flatten().map(logarithms).collect();
-    let rounds = things.first().map_or(0, Vec::len);
+/// All that was sampled of each thing.
+struct Taken<T>(Vec<Result<Vec<Sample<T>>>>);
+
+struct Sample<T> {
+    /// How far apart the processors were afterwards.
+    apart: Option<f64>,
+    /// Were they before?
+    stayed: bool,
+    of: T,
+}
+
+impl<T: Cost> Taken<T> {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| Ok(Vec::new())).collect())
+    }
+
+    /// A sample of thing `at`, and how far apart the processors were before and after it.
+    fn add(&mut self, at: usize, before: Option<f64>, apart: Option<f64>, of: T) {
+        if let Ok(samples) = &mut self.0[at] {
+            samples.push(Sample { apart, stayed: is_same(before, apart), of });
+        }
+    }
+
+    fn fail(&mut self, at: usize, why: anyhow::Error) {
+        self.0[at] = Err(why);
+    }
+
+    fn has_failed(&self, at: usize) -> bool {
+        self.0[at].is_err()
+    }
+
+    /// Is enough comparable, and known well enough?
+    fn is_enough(&self, least: usize) -> bool {
+        let (apart, count) = self.most_at_one_distance();
+        let logarithms = |samples: &Vec<Sample<T>>| {
+            samples.iter().filter(|it| it.is_at(apart)).map(|it| it.of.cost().ln()).collect()
+        };
+        let things: Vec<Vec<f64>> = self.0.iter().flatten().map(logarithms).collect();
+        count >= least && is_known(&things, count)
+    }
+
+    /// The distance at which the most was sampled, and how often the least sampled thing was there.
+    fn most_at_one_distance(&self) -> (Option<f64>, usize) {
+        let things = || self.0.iter().flatten();
+        let count = |apart| {
+            let of_thing = |it: &Vec<Sample<T>>| it.iter().filter(|it| it.is_at(apart)).count();
+            things().map(of_thing).min().unwrap_or(0)
+        };
+        let distances = things().flatten().map(|it| (it.apart, count(it.apart)));
+        distances.max_by_key(|it| it.1).unwrap_or((None, 0))
+    }
+
+    /// What can be compared.
+    fn comparable(self, least: usize) -> Samples<T> {
+        let (apart, count) = self.most_at_one_distance();
+        let is_kept = |it: &Sample<T>| count < least || it.is_at(apart);
+        let count = if count < least { usize::MAX } else { count };
+        let kept = |it: Vec<Sample<T>>| it.into_iter().filter(is_kept).take(count).collect();
+        let of: Vec<Result<Vec<Sample<T>>>> = self.0.into_iter().map(|it| it.map(kept)).collect();
+        let apart = Spread::of(of.iter().flatten().flatten().filter_map(|it| it.apart));
+        let bare = |it: Vec<Sample<T>>| it.into_iter().map(|it| it.of).collect();
+        Samples { of: of.into_iter().map(|it| it.map(bare)).collect(), apart }
+    }
+}
+
+impl<T> Sample<T> {
+    fn is_at(&self, distance: Option<f64>) -> bool {
+        self.stayed && is_same(self.apart, distance)
+    }
+}
+
+/// Are the medians of all things known well enough, from the logarithms of so many samples each?
+fn is_known(things: &[Vec<f64>], rounds: usize) -> bool {
     // What slows all of them down in a round changes no ratio.
     let of_round = |round| things.iter().map(|it| it[round]).sum::<f64>() / things.len() as f64;
     let means: Vec<f64> = (0..rounds).map(of_round).collect();
@@ -132,13 +211,35 @@ fn doing(what: &str) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use anyhow::{Result, bail};
+    use anyhow::anyhow;
 
-    use super::{is_known, order};
+    use super::{Taken, order};
 
+    const NEAR: Option<f64> = Some(52.0);
+    const FAR: Option<f64> = Some(320.0);
+
+    /// The distance before and after, and the cost.
+    type Round = (Option<f64>, Option<f64>, f64);
+
+    /// What was sampled of each thing, round by round.
+    fn taken(things: &[&[Round]]) -> Taken<f64> {
+        let mut taken = Taken::new(things.len());
+        for (at, thing) in things.iter().enumerate() {
+            thing.iter().for_each(|&(before, after, cost)| taken.add(at, before, after, cost));
+        }
+        taken
+    }
+
+    /// Samples on a machine with one processor.
     fn known(things: &[&[f64]]) -> bool {
-        let samples: Vec<Result<Vec<f64>>> = things.iter().map(|it| Ok(it.to_vec())).collect();
-        is_known(&samples)
+        let of = |costs: &&[f64]| costs.iter().map(|&it| (None, None, it)).collect::<Vec<_>>();
+        let things: Vec<Vec<_>> = things.iter().map(of).collect();
+        taken(&things.iter().map(Vec::as_slice).collect::<Vec<_>>()).is_enough(1)
+    }
+
+    fn kept(taken: Taken<f64>, least: usize) -> (Vec<Vec<f64>>, f64) {
+        let samples = taken.comparable(least);
+        (samples.of.into_iter().flatten().collect(), samples.apart.median)
     }
 
     #[test]
@@ -156,9 +257,28 @@ mod tests {
 
     #[test]
     fn who_has_failed_needs_no_more_rounds() {
-        let failed: Result<Vec<f64>> = (|| bail!("refused"))();
-        assert!(is_known(&[Ok(vec![1.0, 2.0]), failed]));
-        assert!(known(&[]));
+        let mut taken = taken(&[&[(None, None, 1.0)], &[]]);
+        assert!(!taken.is_enough(1));
+        taken.fail(1, anyhow!("refused"));
+        assert!(taken.is_enough(1));
+        assert_eq!(kept(taken, 1).0, [[1.0]]);
+    }
+
+    #[test]
+    fn what_was_taken_near_is_not_compared_with_what_was_taken_far() {
+        let far = |cost| (FAR, FAR, cost);
+        let taken = taken(&[
+            &[(NEAR, NEAR, 1.0), far(3.0), (FAR, Some(350.0), 3.1), (FAR, NEAR, 2.0), far(3.2)],
+            &[far(6.0), far(6.1), (NEAR, FAR, 4.0), far(6.2), far(6.3)],
+        ]);
+        assert!(!taken.is_enough(4), "three of each");
+        assert_eq!(kept(taken, 3), (vec![vec![3.0, 3.1, 3.2], vec![6.0, 6.1, 6.2]], 320.0));
+    }
+
+    #[test]
+    fn too_few_at_one_distance_are_all_compared() {
+        let things = [[(NEAR, NEAR, 1.0), (NEAR, FAR, 2.0)], [(FAR, FAR, 3.0), (FAR, FAR, 4.0)]];
+        assert_eq!(kept(taken(&[&things[0], &things[1]]), 2).0, [[1.0, 2.0], [3.0, 4.0]]);
     }
 
     #[test]

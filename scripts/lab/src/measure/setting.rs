@@ -10,8 +10,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::family;
 use crate::measure::Plan;
+use crate::measure::distance::Distance;
 use crate::measure::place::Place;
 use crate::measure::process::Server;
+use crate::measure::processors::Halves;
 use crate::repo::Stage;
 use crate::schedule::Interrupted;
 
@@ -29,6 +31,7 @@ pub struct Setting {
     pub programs: Vec<Program>,
     pub place: Place,
     pub leave: Leave,
+    distance: Option<Distance>,
     left_out: Vec<String>,
     _priority: Priority,
 }
@@ -39,12 +42,19 @@ impl Setting {
         family::adopt_orphans().context("prctl PR_SET_CHILD_SUBREAPER")?;
         let leave = Leave::on_signals()?;
         let priority = Priority::raise();
+        let (place, distance) = (Place::new()?, Halves::new()?.distance());
         let mut setting =
-            Self { plan, programs, place: Place::new()?, leave, left_out, _priority: priority };
+            Self { plan, programs, place, leave, distance, left_out, _priority: priority };
         if !setting.place.has_memory() {
             setting.leave_out("files in memory: there is no tmpfs at /dev/shm".to_owned());
         }
         Ok(setting)
+    }
+
+    /// How far apart the processors of servers and clients are right now, in nanoseconds, if there
+    /// are two.
+    pub fn apart(&self) -> Option<f64> {
+        self.distance?.nanoseconds()
     }
 
     /// Remembers what isn't measured, and why. Once is enough.

@@ -8,11 +8,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::measure::distance::apart;
 use crate::measure::grid::Grid;
 use crate::measure::load::{Visit, load};
 use crate::measure::part;
 use crate::measure::peers::{self, Peer};
 use crate::measure::process::Server;
+use crate::measure::processors::Halves;
 use crate::measure::rounds::{Cost, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
@@ -37,6 +39,9 @@ pub struct Row {
     pub server: String,
     pub is_stage: bool,
     pub clients: usize,
+    /// The processors, see [`Samples`](crate::measure::rounds::Samples).
+    #[serde(default)]
+    nanoseconds_apart: Spread,
     pub requests_per_second: Spread,
     pub p50_microseconds: Spread,
     pub p99_microseconds: Spread,
@@ -69,11 +74,11 @@ impl Cost for Sample {
 /// Measures all servers in turn, for each number of clients.
 pub fn measure(setting: &mut Setting) -> Result<SmallFiles> {
     let file = setting.place.file(FILE, BYTES as u64)?;
-    let hosts = hosts(&file, setting)?;
     let mut rows = Vec::new();
     for clients in CLIENTS {
+        let (hosts, _halves) = Halves::part_for(clients, || hosts(&file, setting))?;
         let what = format!("small files, {clients} clients");
-        let samples = in_turn(&what, setting.plan.rounds, hosts.len(), &setting.leave, |at| {
+        let samples = in_turn(&what, setting.plan.rounds, hosts.len(), setting, |at| {
             let Host { server, request, bytes, .. } = &hosts[at];
             let (port, request) = (server.port(), request.as_deref());
             let visit = Visit { port, request, says_all: false, bytes: *bytes };
@@ -82,9 +87,9 @@ pub fn measure(setting: &mut Setting) -> Result<SmallFiles> {
             Ok(Sample { seconds: 1.0 / load.per_second, p50: quantile(0.5), p99: quantile(0.99) })
         })?;
         let begin = rows.len();
-        for (host, samples) in hosts.iter().zip(samples) {
-            match samples {
-                Ok(samples) => rows.push(row(host, clients, &samples)),
+        for (host, of_host) in hosts.iter().zip(samples.of) {
+            match of_host {
+                Ok(of_host) => rows.push(row(host, clients, &of_host, samples.apart)),
                 Err(error) => setting.leave_out(format!("{}, {what}: {error:#}", host.name)),
             }
         }
@@ -126,12 +131,13 @@ fn hosts(file: &Path, setting: &mut Setting) -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
-fn row(host: &Host, clients: usize, samples: &[Sample]) -> Row {
+fn row(host: &Host, clients: usize, samples: &[Sample], apart: Spread) -> Row {
     let of = |value: fn(&Sample) -> f64| Spread::of(samples.iter().map(value));
     Row {
         server: host.name.clone(),
         is_stage: host.is_stage,
         clients,
+        nanoseconds_apart: apart,
         requests_per_second: of(|it| 1.0 / it.seconds),
         p50_microseconds: of(|it| it.p50),
         p99_microseconds: of(|it| it.p99),
@@ -155,7 +161,8 @@ impl SmallFiles {
             let rows: Vec<&Row> = self.rows.iter().filter(|it| it.clients == clients).collect();
             let Some(first) = rows.first() else { continue };
             let speed = format!("× {}", first.server);
-            let title = format!("{} bytes, {clients} clients", self.bytes);
+            let apart = apart(first.nanoseconds_apart);
+            let title = format!("{} bytes, {clients} clients{apart}", self.bytes);
             let mut grid = Grid::new([&title, "requests/s", "p50 µs", "p99 µs", &speed]);
             for row in rows {
                 grid.row([

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The middle of some values, and the quarters: half of them lie between `low` and `high`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Spread {
     pub median: f64,
     pub low: f64,

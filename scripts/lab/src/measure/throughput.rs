@@ -18,7 +18,7 @@ use crate::measure::peers::Peer;
 use crate::measure::place::{Destination, Place, same};
 use crate::measure::process::Usage;
 use crate::measure::processors::Halves;
-use crate::measure::rounds::{Cost, in_turn};
+use crate::measure::rounds::{Cost, Samples, in_turn};
 use crate::measure::setting::Setting;
 use crate::measure::statistics::Spread;
 use crate::measure::throughput::lanes::{FILE, Lane, lanes, senders};
@@ -38,6 +38,9 @@ pub struct Row {
     pub is_stage: bool,
     pub receiver: String,
     pub to: Destination,
+    /// The processors of the server and of the client.
+    #[serde(default)]
+    pub nanoseconds_apart: Spread,
     pub gib_per_second: Spread,
     /// Per GiB, in seconds.
     pub server_cpu: Spread,
@@ -82,10 +85,8 @@ pub fn measure(setting: &mut Setting) -> Result<Throughput> {
     let file = setting.place.file(FILE, setting.plan.bytes)?;
     let curl = Peer::find("curl", "--version", setting);
     let iperf = Peer::find("iperf3", "--version", setting);
-    let halves = Halves::new()?;
-    halves.servers()?;
-    let senders = senders(&file, curl.is_some(), iperf.as_ref(), setting)?;
-    halves.clients()?;
+    let (senders, halves) =
+        Halves::part(|| senders(&file, curl.is_some(), iperf.as_ref(), setting))?;
     let mut rows = Vec::new();
     let mut failed = Vec::new();
     for to in [Destination::Sink, Destination::Memory, Destination::Disk] {
@@ -94,7 +95,7 @@ pub fn measure(setting: &mut Setting) -> Result<Throughput> {
         }
         let lanes = lanes(&senders, to, curl.as_ref(), iperf.as_ref(), setting);
         let what = format!("throughput to {}", to.name());
-        let samples = in_turn(&what, setting.plan.rounds, lanes.len(), &setting.leave, |at| {
+        let samples = in_turn(&what, setting.plan.rounds, lanes.len(), setting, |at| {
             sample(&lanes[at], &file, &setting.plan, &setting.place)
         })?;
         setting.place.clear(to)?;
@@ -114,10 +115,8 @@ pub fn measure(setting: &mut Setting) -> Result<Throughput> {
 fn sample(lane: &Lane<'_>, file: &Path, plan: &Plan, place: &Place) -> Result<Sample> {
     let is_sink = lane.to == Destination::Sink;
     let wanted = if is_sink { plan.sample.as_secs_f64() } else { 0.0 };
-    // A transfer to the sink is the shortest, and needs no file: it can be repeated more often.
-    let times = if is_sink { 2 * plan.in_a_row } else { plan.in_a_row };
     let (mut samples, mut seconds) = (Vec::new(), 0.0);
-    while samples.len() < times || seconds < wanted {
+    while samples.len() < plan.in_a_row || seconds < wanted {
         let sample = transfer(lane, file, plan, place)?;
         seconds += sample.seconds * plan.bytes as f64 / GIB;
         samples.push(sample);
@@ -161,15 +160,11 @@ fn check(file: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn rows_of(
-    lanes: &[Lane<'_>],
-    samples: Vec<Result<Vec<Sample>>>,
-    failed: &mut Vec<String>,
-) -> Vec<Row> {
+fn rows_of(lanes: &[Lane<'_>], samples: Samples<Sample>, failed: &mut Vec<String>) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (lane, samples) in lanes.iter().zip(samples) {
-        match samples {
-            Ok(samples) => rows.push(row(lane, &samples)),
+    for (lane, of_lane) in lanes.iter().zip(samples.of) {
+        match of_lane {
+            Ok(of_lane) => rows.push(row(lane, &of_lane, samples.apart)),
             Err(error) => {
                 let (sender, to) = (&lane.sender, lane.to.name());
                 failed.push(format!("{sender} -> {} to {to}: {error:#}", lane.receiver));
@@ -194,13 +189,14 @@ fn rows_of(
     rows
 }
 
-fn row(lane: &Lane<'_>, samples: &[Sample]) -> Row {
+fn row(lane: &Lane<'_>, samples: &[Sample], apart: Spread) -> Row {
     let of = |value: fn(&Sample) -> f64| Spread::of(samples.iter().map(value));
     Row {
         sender: lane.sender.clone(),
         is_stage: lane.is_stage,
         receiver: lane.receiver.clone(),
         to: lane.to,
+        nanoseconds_apart: apart,
         gib_per_second: of(|it| 1.0 / it.seconds),
         server_cpu: of(|it| it.server.cpu),
         client_cpu: of(|it| it.client.cpu),

@@ -1,6 +1,7 @@
 //! The tables of the throughput.
 
 use crate::measure::calls::Calls;
+use crate::measure::distance::apart;
 use crate::measure::grid::Grid;
 use crate::measure::place::Destination;
 use crate::measure::throughput::{Row, Throughput};
@@ -12,8 +13,9 @@ impl Throughput {
         let mut text = String::new();
         for to in [Destination::Sink, Destination::Memory, Destination::Disk] {
             let rows: Vec<&Row> = self.rows.iter().filter(|it| it.to == to).collect();
-            if !rows.is_empty() {
-                text += &format!("\nthroughput: {mib} MiB to {}\n", to.name());
+            if let Some(row) = rows.first() {
+                let apart = apart(row.nanoseconds_apart);
+                text += &format!("\nthroughput: {mib} MiB to {}{apart}\n", to.name());
                 text += &costs(&rows);
                 text += &comparison(&rows);
             }
