@@ -25,7 +25,7 @@ use crate::narrate::write_line;
 use crate::signal;
 
 /// A demo takes no longer than this, in seconds, or it is killed by `alarm(2)`.
-const LIMIT: u32 = 20;
+pub(crate) const LIMIT: u32 = 20;
 
 /// A running server and what a demo needs around it.
 pub struct Demo {
@@ -205,7 +205,7 @@ impl Demo {
 }
 
 /// This program, to be started again. It dies with the demo.
-fn itself(args: &[&str]) -> io::Result<Command> {
+pub(crate) fn itself(args: &[&str]) -> io::Result<Command> {
     let program = env::current_exe().context("find the program's own file")?;
     let mut command = Command::new(program);
     // SAFETY: between fork and exec the closure makes one prctl call, which is async-signal-safe.

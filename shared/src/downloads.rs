@@ -27,7 +27,7 @@ impl Downloads {
     /// The file can't be written.
     pub fn of_size(size: usize) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
-            .prefix("demo-")
+            .prefix("files-")
             .tempdir()
             .context("make a directory for the demo")?;
         let path = directory.path().join("sample.bin");

@@ -18,8 +18,9 @@
 //! | 11 | [`shared_memory`], [`news`] |
 //!
 //! Around them: [`cli`] (arguments, first and last line), [`narrate`] (what the processes tell
-//! people), [`error`] (how a failure reads), [`demo`], [`downloads`] and [`conversation`] (a stage
-//! that runs itself), [`exercise`] (what stands in the place of an answer that isn't written yet).
+//! people), [`error`] (how a failure reads), [`demo`], [`keeper`], [`downloads`] and
+//! [`conversation`] (a stage that runs itself), [`exercise`] (what stands in the place of an answer
+//! that isn't written yet).
 
 pub mod channel;
 pub mod chat;
@@ -34,6 +35,7 @@ pub mod error;
 pub mod exercise;
 pub mod fd_passing;
 pub mod join;
+pub mod keeper;
 pub mod lines;
 pub mod mapped;
 pub mod narrate;

@@ -268,4 +268,16 @@ fn export_from_a_stage_names_that_stage() {
         limited(&built.program("step03-sendfd"), &["--quiet", "--port", "0", "--workers", "1"]);
     assert_names_a_blank(&dir, "03", &text(&output.stderr));
     assert_ne!(output.status.code(), Some(124), "the server has ended");
+
+    // A demo ends there, and leaves nothing. Each worker may come to the blank, and say so.
+    let files = tempfile::tempdir().unwrap();
+    let mut demo = Command::new("timeout");
+    demo.arg("20").arg(built.program("step03-sendfd")).arg("demo").env("TMPDIR", files.path());
+    let output = demo.stdin(Stdio::null()).output().unwrap();
+    let said = text(&output.stderr);
+    for error in said.lines().filter(|line| !line.starts_with('[')) {
+        assert_names_a_blank(&dir, "03", &format!("{error}\n"));
+    }
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert_eq!(files.path().read_dir().unwrap().count(), 0, "it has cleaned up");
 }

@@ -47,6 +47,6 @@ fn main() -> ExitCode {
     cli::finish(match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => server::serve(&args),
         Command::Status(address) => client::status(&address),
-        Command::Demo => demo::run(),
+        Command::Demo => shared::keeper::keep(demo::run),
     })
 }

@@ -49,6 +49,6 @@ fn main() -> ExitCode {
     cli::finish(match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => server::serve(&args),
         Command::Echo(args) => shared::echo::echo(&args),
-        Command::Demo => demo::run(),
+        Command::Demo => shared::keeper::keep(demo::run),
     })
 }

@@ -50,6 +50,6 @@ fn main() -> ExitCode {
     cli::finish(match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => server::serve(&args),
         Command::Get(args) => client::get(&args),
-        Command::Demo => demo::run(),
+        Command::Demo => shared::keeper::keep(demo::run),
     })
 }

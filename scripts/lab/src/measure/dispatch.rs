@@ -5,7 +5,7 @@
 //! waits, and a worker accepts. Both have something to read before they answer: 03 a line, 09 an
 //! empty name, which it refuses. The third server has no parent that says anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -71,9 +71,10 @@ impl Cost for Sample {
 
 /// Measures all servers in turn, for each number of clients.
 pub fn measure(repo: &Repo, setting: &mut Setting) -> Result<Dispatch> {
+    let candidates = candidates(repo, setting)?;
     let mut rows = Vec::new();
     for clients in CLIENTS {
-        let (hosts, _halves) = Halves::part_for(clients, || hosts(repo, setting))?;
+        let (hosts, _halves) = Halves::part_for(clients, || hosts(&candidates, setting))?;
         let what = format!("dispatch, {clients} clients");
         let samples = in_turn(&what, setting.plan.rounds, hosts.len(), setting, |at| {
             let Host { server, request, .. } = &hosts[at];
@@ -105,21 +106,32 @@ pub fn measure(repo: &Repo, setting: &mut Setting) -> Result<Dispatch> {
     Ok(Dispatch { rows })
 }
 
-fn hosts(repo: &Repo, setting: &mut Setting) -> Result<Vec<Host>> {
-    let mut hosts = Vec::new();
+/// A stage that can be measured.
+struct Candidate {
+    name: String,
+    program: PathBuf,
+    request: &'static str,
+}
+
+fn candidates(repo: &Repo, setting: &mut Setting) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
     for (number, how, request) in STAGES {
         let stage = repo.stage(number)?;
         let name = format!("{number} {}: {how}", stage.name);
-        let served = match Tree::here(repo).release(&stage)? {
-            Ok(program) => serve(&program),
-            Err(_) => {
-                setting.leave_out(format!("stage {number}: it doesn't build"));
-                continue;
-            }
-        };
-        match served {
-            Ok(server) => hosts.push(Host { name, server, request: Some(request) }),
-            Err(error) => setting.leave_out(format!("stage {number}: {error:#}")),
+        match Tree::here(repo).release(&stage)? {
+            Ok(program) => candidates.push(Candidate { name, program, request }),
+            Err(_) => setting.leave_out(format!("stage {number}: it doesn't build")),
+        }
+    }
+    Ok(candidates)
+}
+
+fn hosts(candidates: &[Candidate], setting: &mut Setting) -> Result<Vec<Host>> {
+    let mut hosts = Vec::new();
+    for Candidate { name, program, request } in candidates {
+        match serve(program) {
+            Ok(server) => hosts.push(Host { name: name.clone(), server, request: Some(request) }),
+            Err(error) => setting.leave_out(format!("{name}: {error:#}")),
         }
     }
     let server = Server::that_announces(&mut part::command(["accept", WORKERS]))?;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`clients`] | clients that leave, are silent, never stop or never read |
 //! | [`crowds`] | many clients, few workers, few descriptors |
+//! | [`demos`] | demos that are interrupted |
 //! | [`files`] | the served file, which changes |
 //! | [`places`] | the directory and the streams of the client |
 //! | [`processes`] | workers, parent and client that are killed, stopped or out of memory |
@@ -18,6 +19,7 @@
 
 mod clients;
 mod crowds;
+mod demos;
 mod files;
 mod places;
 mod processes;

@@ -1,0 +1,43 @@
+//! Demos that are interrupted.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sys::signal::{kill, killpg};
+use nix::unistd::Pid;
+use support::server::Signal;
+use support::terminal::Terminal;
+use tempfile::TempDir;
+use under_fire::{CHATS, STAGES, program};
+
+/// In the middle of the story of each stage, `interrupt` the demo, whose group has this number. It
+/// ends by `signal`, and leaves nobody and nothing.
+#[track_caller]
+fn leaves_nothing(signal: Signal, interrupt: fn(Pid)) {
+    let names = STAGES.iter().map(|it| it.name).chain(["step09-accept-in-worker"]).chain(CHATS);
+    for bin in names.map(program) {
+        let directory = TempDir::new().unwrap();
+        let mut command = Command::new(bin);
+        let mut demo =
+            Terminal::start(command.arg("demo").env("TMPDIR", directory.path()).process_group(0));
+        demo.wait_for("[demo] starting a client");
+        let group = Pid::from_raw(demo.pid());
+        interrupt(group);
+        let (status, seen) = demo.finish();
+        assert_eq!(status.signal(), Some(signal as i32), "{bin}: {status}\n{seen}");
+        assert_eq!(killpg(group, None), Err(Errno::ESRCH), "{bin}: somebody is left\n{seen}");
+        let left: Vec<_> = directory.path().read_dir().unwrap().collect();
+        assert!(left.is_empty(), "{bin}: {left:?}");
+    }
+}
+
+#[test]
+fn demo_leaves_nothing_after_ctrl_c() {
+    leaves_nothing(Signal::SIGINT, |group| killpg(group, Signal::SIGINT).unwrap());
+}
+
+#[test]
+fn demo_leaves_nothing_after_kill() {
+    leaves_nothing(Signal::SIGTERM, |demo| kill(demo, Signal::SIGTERM).unwrap());
+}
