@@ -108,7 +108,9 @@ fn bench_prints_tables_and_writes_json_and_charts() {
     assert_eq!(json["plan"]["rounds"], 1);
     let rows = json["throughput"]["rows"].as_array().unwrap();
     let spliced = rows.iter().find(|it| it["sender"] == "07 splice" && it["to"] == "sink").unwrap();
-    assert_eq!(spliced["rounds"].as_array().unwrap().len(), 1);
+    // Where the machine has changed meanwhile, up to three times as many.
+    assert!((1..=3).contains(&spliced["rounds"].as_array().unwrap().len()), "{spliced}");
+    assert!(spliced["nanoseconds_apart"]["median"].is_number(), "{spliced}");
     assert!(spliced["faster_than"][0]["times"]["median"].as_f64().unwrap() > 0.0, "{spliced}");
     for part in ["small_files", "primitives", "growth"] {
         assert!(!json[part].is_null(), "no {part}");

@@ -44,7 +44,7 @@ struct Row {
     server: String,
     clients: usize,
     /// The processors, see [`Samples`](crate::measure::rounds::Samples).
-    #[serde(default)]
+    #[serde(default)] // older reports have none
     nanoseconds_apart: Spread,
     connections_per_second: Spread,
     p99_microseconds: Spread,

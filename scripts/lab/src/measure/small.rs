@@ -40,7 +40,7 @@ pub struct Row {
     pub is_stage: bool,
     pub clients: usize,
     /// The processors, see [`Samples`](crate::measure::rounds::Samples).
-    #[serde(default)]
+    #[serde(default)] // older reports have none
     nanoseconds_apart: Spread,
     pub requests_per_second: Spread,
     pub p50_microseconds: Spread,

@@ -39,7 +39,7 @@ pub struct Row {
     pub receiver: String,
     pub to: Destination,
     /// The processors of the server and of the client.
-    #[serde(default)]
+    #[serde(default)] // older reports have none
     pub nanoseconds_apart: Spread,
     pub gib_per_second: Spread,
     /// Per GiB, in seconds.
