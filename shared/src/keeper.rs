@@ -54,7 +54,7 @@ fn start(directory: &Path) -> io::Result<Child> {
     // SAFETY: between fork and exec the closure makes one sigprocmask call, which is
     // async-signal-safe.
     unsafe {
-        command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+        command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
     }
     command.env(KEPT, "1").env("TMPDIR", directory).spawn().context("start the demo")
 }
@@ -81,7 +81,7 @@ fn end_as(status: ExitStatus, asked: Option<Signal>) -> io::Result<()> {
         (Some(code), _) => process::leave(code),
         (None, Some(signal)) => {
             // By the same signal: a shell looks at that to see whether its script should go on.
-            SigSet::empty().thread_set_mask().context("sigprocmask")?;
+            SigSet::all().thread_unblock().context("unblock the signals")?;
             kill(getpid(), signal).context("kill")
         }
         _ => match status.signal().and_then(|it| Signal::try_from(it).ok()) {
