@@ -124,7 +124,7 @@ pub struct Plan {
 impl Plan {
     fn of(args: &Args) -> Self {
         let (rounds, mib, sample, in_a_row) =
-            if args.quick { (3, 128, 100, 2) } else { (7, 1024, 300, 3) };
+            if args.quick { (3, 128, 100, 2) } else { (7, 1024, 600, 3) };
         let least = args.rounds.map_or(rounds, usize::from);
         let most = if args.quick { least } else { 3 * least };
         Self {
