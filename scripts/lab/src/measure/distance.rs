@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn distance_is_measured_where_there_are_two_processors() {
         if let Some(distance) = Halves::new().unwrap().distance() {
-            let nanoseconds = distance.nanoseconds();
-            // Where others hold the processors for too long, there is none.
-            assert!(nanoseconds.is_none_or(|it| it > 1.0), "{nanoseconds:?}");
+            // Where others hold the processors for too long, there is none: then again.
+            let nanoseconds = (0..50).find_map(|_| distance.nanoseconds());
+            assert!(nanoseconds.is_some_and(|it| it > 1.0), "{nanoseconds:?}");
         }
     }
 
