@@ -266,6 +266,18 @@ impl Target {
         }
     }
 
+    /// A worker has the empty seat, after what `seen` says was told since `before`.
+    ///
+    /// To count the workers isn't enough: one that can't be watched is there too, for a moment.
+    fn wait_replaced(&self, before: usize, seen: Seen) {
+        let (Told(trouble) | Failed(trouble)) = seen else { return };
+        wait_for(&format!("a new worker after {trouble:?}"), limit(), || {
+            let narration = self.server.narration();
+            let later = narration[before..].split_once(trouble);
+            later.is_some_and(|(_, later)| later.contains(" is pid "))
+        });
+    }
+
     /// The next client gets everything.
     fn assert_serves(&self) {
         self.stage.assert_serves(&self.server, self.sample.file());
@@ -399,6 +411,7 @@ fn worker_is_replaced_although_a_call_fails() {
             let worker = target.server.workers()[0];
             target.server.kill(worker);
             target.server.wait_reaped(worker);
+            target.wait_replaced(before, seen);
             target.judge_narration(before, seen);
             drop(struck);
             target.assert_serves();
