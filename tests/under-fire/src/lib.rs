@@ -38,6 +38,10 @@ pub enum Service {
     Echo,
     /// Sends a file (04 to 08).
     File(Format),
+    /// Runs programs (09).
+    Programs,
+    /// Sends every line to everyone else (10 and 11).
+    Chat,
 }
 
 /// A stage and its program.
@@ -49,11 +53,7 @@ pub struct Stage {
     pub service: Service,
 }
 
-/// The programs of the stages that are a chat. They have no pool and send no file, so nothing that
-/// is put to all the others fits them: they have tests of their own.
-pub const CHATS: [&str; 2] = ["step10-chat-poll", "step11-chat-shared-memory"];
-
-/// All the others, in order.
+/// The stages that are a pool under a parent which accepts, in order.
 pub const STAGES: [Stage; 8] = [
     Stage { name: "step01-fork-sleep", service: Service::Table },
     Stage { name: "step02-socketpair-echo", service: Service::Echo },
@@ -64,6 +64,17 @@ pub const STAGES: [Stage; 8] = [
     Stage { name: "step07-splice", service: Service::File(Format::Header) },
     Stage { name: "step08-graceful-exit", service: Service::File(Format::Header) },
 ];
+
+/// The stages that are built in another way, so that what is put to all of [`STAGES`] doesn't fit
+/// them: they have tests of their own.
+pub const OTHERS: [Stage; 3] = [
+    Stage { name: "step09-accept-in-worker", service: Service::Programs },
+    Stage { name: CHATS[0], service: Service::Chat },
+    Stage { name: CHATS[1], service: Service::Chat },
+];
+
+/// The programs of the stages that are a chat.
+pub const CHATS: [&str; 2] = ["step10-chat-poll", "step11-chat-shared-memory"];
 
 impl Stage {
     /// Its number, from 1.
@@ -87,19 +98,21 @@ impl Stage {
         }
     }
 
-    /// Starts a server on a free port. Those that send a file send `file`.
+    /// Starts a server on a free port. Those that send a file send `file`; the one that runs
+    /// programs has them in this directory.
     #[track_caller]
     #[must_use]
     pub fn serve(self, file: &Path, args: &[&str]) -> Server {
         Server::start(self.bin(), &self.serve_args(file, args))
     }
 
-    /// The arguments of its server, with `--file` where it sends one.
+    /// The arguments of its server, with `--file` or `--cgi-dir` where there is one.
     #[must_use]
     pub fn serve_args<'a>(self, file: &'a Path, args: &[&'a str]) -> Vec<&'a str> {
         match self.service {
             Service::File(_) => [&["--file", stage::text(file)], args].concat(),
-            _ => args.to_vec(),
+            Service::Programs => [&["--cgi-dir", stage::text(file)], args].concat(),
+            Service::Table | Service::Echo | Service::Chat => args.to_vec(),
         }
     }
 
@@ -110,6 +123,8 @@ impl Stage {
             Service::Table => vec!["status", "--port", port],
             Service::Echo => vec!["echo", "--port", port, "hello"],
             Service::File(_) => vec!["get", "--port", port, "--out", stage::text(out)],
+            Service::Programs => vec!["run", "--port", port, "hello"],
+            Service::Chat => vec!["join", "--port", port],
         }
     }
 
@@ -142,6 +157,7 @@ impl Stage {
                 let stage = stage::Stage { built: self.bin(), format };
                 stage.assert_serves(server, file);
             }
+            Service::Programs | Service::Chat => panic!("{} has tests of its own", self.name),
         }
     }
 }

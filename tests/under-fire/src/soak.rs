@@ -5,13 +5,15 @@
 //! hit it may fail a good client; every other failure is one of the soak. Before the faults begin
 //! and after all clients have left, the server is looked at: it must hold no more than before.
 //!
-//! A stage's soak is a series of lives of its server. Most have one. Where nobody is replaced (01
-//! and 02) a new life begins when few workers are left, and 08 leaves under load now and then.
+//! A stage's soak is a series of lives of its server. Most have one. Where nobody is replaced (01,
+//! 02 and 09) a new life begins when few workers are left; 08 and 09 leave under load now and then.
 
 mod chance;
+mod chatter;
 mod clients;
 mod faults;
 mod health;
+mod requests;
 mod tally;
 mod versions;
 
@@ -32,9 +34,10 @@ use self::chance::Chance;
 use self::clients::{Visitor, attempt};
 use self::faults::Tormentor;
 use self::health::Snapshot;
+use self::requests::Offer;
 use self::tally::{Kind, Ledger, Tally};
 use self::versions::{NAME, Versions};
-use crate::Stage;
+use crate::{Service, Stage};
 
 /// Workers of each server.
 const WORKERS: usize = 5;
@@ -44,7 +47,9 @@ const STAYING: usize = 2;
 const CLIENTS: usize = 8;
 /// So many good clients, at least, come before anything is measured.
 const WARM_UP_CLIENTS: u64 = 20;
-/// How long a server of 08 lives until it has to leave under load.
+/// So many users a chat takes: more than ever come, with all that are about to leave.
+const SEATS: usize = 300;
+/// How long a server of 08 or 09 lives until it has to leave under load.
 const LIFE: Duration = Duration::from_secs(60);
 
 /// What is to be done.
@@ -76,6 +81,7 @@ impl Report {
 #[allow(clippy::disallowed_methods, reason = "tests have threads, programs under test don't")]
 pub fn run(plan: &Plan, stop: &AtomicBool) -> Vec<Report> {
     let versions = Versions::new();
+    let offer = Offer::new(&versions);
     let deadline = Instant::now() + plan.length;
     let over = || stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
     let ledgers: Vec<Ledger> = plan.stages.iter().map(|_| Ledger::default()).collect();
@@ -85,7 +91,8 @@ pub fn run(plan: &Plan, stop: &AtomicBool) -> Vec<Report> {
             .iter()
             .zip(&ledgers)
             .map(|(&stage, ledger)| {
-                let soak = Soak { stage, versions: &versions, ledger, over: &over, plan };
+                let (versions, offer, over) = (&versions, &offer, &over);
+                let soak = Soak { stage, versions, offer, ledger, over, plan };
                 scope.spawn(move || {
                     if let Err(error) = attempt(|| soak.all_lives()) {
                         ledger.fail(&format!("{}: {error}", stage.name));
@@ -124,6 +131,7 @@ fn progress(minutes: u64, stage: &Stage, ledger: &Ledger) {
 struct Soak<'a> {
     stage: Stage,
     versions: &'a Versions,
+    offer: &'a Offer,
     ledger: &'a Ledger,
     over: &'a (dyn Fn() -> bool + Sync),
     plan: &'a Plan,
@@ -134,7 +142,7 @@ struct Life {
     server: Server,
     served: PathBuf,
     workers: Vec<i32>,
-    /// Killed and not replaced (01 and 02).
+    /// Killed and not replaced (01, 02 and 09).
     killed: Mutex<Vec<i32>>,
 }
 
@@ -152,18 +160,27 @@ impl Soak<'_> {
     }
 
     fn begin(&self, served: &Path, port: u16) -> Life {
-        let (workers, port) = (WORKERS.to_string(), port.to_string());
-        let mut args = vec!["--quiet", "--workers", &workers, "--port", &port];
-        if self.stage.number() == 8 {
-            args.extend(["--grace", "120"]);
-        }
-        let server = self.stage.serve(served, &args);
-        let workers = server.wait_workers(WORKERS);
+        let (workers, seats, port) = (WORKERS.to_string(), SEATS.to_string(), port.to_string());
+        let mut args = vec!["--quiet", "--port", &port];
+        args.extend(match self.stage.service {
+            Service::Chat => ["--max-users", &seats],
+            _ => ["--workers", &workers],
+        });
+        args.extend(match self.stage.number() {
+            8 => &["--grace", "120"][..],
+            9 => &["--time-limit", "120", "--stall-timeout", "60"],
+            _ => &[],
+        });
+        let server = match self.stage.service {
+            Service::Programs => self.stage.serve(self.offer.dir(), &args),
+            _ => self.stage.serve(served, &args),
+        };
+        let workers = server.wait_workers(self.workers_at_rest());
         Life { server, served: served.to_owned(), workers, killed: Mutex::default() }
     }
 
     fn live(&self, mut life: Life) {
-        let leaves = self.stage.number() == 8;
+        let leaves = matches!(self.stage.number(), 8 | 9);
         let fresh = Snapshot::of(&life.server);
         let from = Instant::now();
         let warm_up = (self.plan.length / 10).min(Duration::from_secs(10));
@@ -189,6 +206,9 @@ impl Soak<'_> {
             self.fail(&format!("after all clients have left, {grown}"));
         }
         self.ledger.note(|tally| tally.held = Some((start, end)));
+        if self.offer.is_abused() {
+            self.fail("something was run that nobody may run");
+        }
 
         if leaves {
             self.leave_under_load(&mut life);
@@ -232,12 +252,20 @@ impl Soak<'_> {
         let server = &life.server;
         let quiet = || tcp::accepted(server.port()).is_empty().then_some(());
         assert!(poll_until(limit(), quiet).is_some(), "connections stay open without a client");
-        server.wait_workers(WORKERS - life.killed.lock().unwrap().len());
+        let workers = self.workers_at_rest() - life.killed.lock().unwrap().len();
+        server.wait_workers(workers);
+        let alone = || (proc::session(server.pid()).len() == 1 + workers).then_some(());
+        assert!(poll_until(limit(), alone).is_some(), "somebody else than the workers is left");
         habits::sleeps_when_idle(server);
         Snapshot::of(server)
     }
 
-    /// Stage 08 is told to leave while clients come: whoever has got a byte gets them all.
+    /// The workers that there are without a client. In a chat every user has its own, or none.
+    fn workers_at_rest(&self) -> usize {
+        if self.stage.service == Service::Chat { 0 } else { WORKERS }
+    }
+
+    /// 08 or 09 is told to leave while clients come: whoever has got a byte gets them all.
     fn leave_under_load(&self, life: &mut Life) {
         let mut chance = self.chance(99);
         let pid = life.server.pid();
@@ -245,7 +273,7 @@ impl Soak<'_> {
         self.ledger.harm(Kind::Leaving, || {
             self.load(life, &|| !proc::alive(pid), &mut || {
                 thread::sleep(Duration::from_millis(300) + chance.millis(700));
-                life.server.signal(pid, chance.pick(&[Signal::SIGTERM, Signal::SIGUSR1]));
+                life.server.signal(pid, chance.pick(&[Signal::SIGTERM, Signal::SIGINT]));
                 let left =
                     poll_until(Duration::from_secs(100), || (!proc::alive(pid)).then_some(()));
                 assert!(left.is_some(), "the server doesn't leave");
@@ -265,6 +293,7 @@ impl Soak<'_> {
             stage: self.stage,
             server: &life.server,
             versions: self.versions,
+            offer: self.offer,
             ledger: self.ledger,
             killed: &life.killed,
             workers: &life.workers,
@@ -321,8 +350,7 @@ pub fn show(reports: &[Report]) -> String {
     );
     for Report { stage, tally } in reports {
         let verdict = if tally.failures.is_empty() { "well" } else { "FAILED" };
-        let lines =
-            if stage.of_files().is_some() { "-".to_owned() } else { tally.lines.to_string() };
+        let lines = if tally.lines == 0 { "-".to_owned() } else { tally.lines.to_string() };
         let _ = writeln!(
             text,
             "{:<22} {:>8} {:>6} {:>8} {:>8} {:>6} {:>6} {:>7} {:>6} {:>4} {:>6} {:>6} {:>6.1}s  {verdict}",
@@ -342,9 +370,10 @@ pub fn show(reports: &[Report]) -> String {
         );
     }
     text.push_str(
-        "\ncompared: transfers, tables and conversations, right in every byte; own: of these by the stage's\n\
-         client; cut: good clients cut off by a kill or by the file shrinking; turned: came as 08 left;\n\
-         worst: the longest that a client in a hurry had to wait for all it wanted\n",
+        "\ncompared: transfers, tables, conversations, outputs and chats, right in every byte; own: of these\n\
+         by the stage's client; lines: answers, or what was heard in a chat; cut: good clients cut off\n\
+         by a kill or by the file shrinking; turned: came as 08 or 09 left, or had to leave a chat because\n\
+         they read too slowly; worst: the longest that a client in a hurry had to wait for all it wanted\n",
     );
     text + "\nheld, with nothing to do, by the parent + each worker at most\n"
         + &held(reports)

@@ -249,7 +249,7 @@ impl Target {
         match self.stage.service {
             Service::Table => assert!(client.stdout.starts_with("worker 0 pid "), "{client:?}"),
             Service::Echo => assert!(client.stdout.ends_with(": HELLO\n"), "{client:?}"),
-            Service::File(_) => {
+            _ => {
                 assert_received(client, self.sample.file(), landing.path());
                 assert_eq!(entries(landing.path()).len(), 1, "debris beside the file");
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use under_fire::soak::{Plan, failures, run, show};
-use under_fire::{STAGES, Stage};
+use under_fire::{OTHERS, STAGES, Stage};
 
 /// Drives the servers of all stages with good, slow, resetting and hostile clients and with
 /// faults, and compares every byte that a good client gets; at the end the servers must hold
@@ -37,10 +37,13 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 fn stage(text: &str) -> Result<Stage, String> {
-    let number = text.parse().ok().filter(|number| (1..=STAGES.len()).contains(number));
-    number
-        .map(|number| STAGES[number - 1])
-        .ok_or_else(|| "a stage from 01 to 08 is wanted".to_owned())
+    let number: Option<usize> = text.parse().ok();
+    let stage = all().find(|stage| Some(stage.number()) == number);
+    stage.ok_or_else(|| "a stage from 01 to 11 is wanted".to_owned())
+}
+
+fn all() -> impl Iterator<Item = Stage> {
+    STAGES.into_iter().chain(OTHERS)
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let seed = args.seed.unwrap_or(now.as_micros() as u64 % 1_000_000);
-    let stages = if args.stages.is_empty() { STAGES.to_vec() } else { args.stages };
+    let stages = if args.stages.is_empty() { all().collect() } else { args.stages };
     let plan = Plan { stages, length: Duration::from_secs_f64(args.minutes * 60.0), seed };
     eprintln!("soak: {} stages for {} minutes, seed {seed}", plan.stages.len(), args.minutes);
     let reports = run(&plan, &STOP);

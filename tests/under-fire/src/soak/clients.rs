@@ -15,13 +15,14 @@ use support::server::{Finished, Server, Signal, pipe_with, run, run_with_stdin};
 use support::wire::{Format, RawClient};
 
 use super::chance::Chance;
+use super::requests::Offer;
 use super::tally::{Ledger, Tally};
 use super::versions::{NAME, Reading, Versions};
 use crate::{Service, Stage};
 
 /// What a client is like.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub enum Manner {
     /// Takes all as fast as it comes.
     Hasty,
     /// The stage's own client: `status`, `echo`, `get`.
@@ -30,7 +31,7 @@ enum Manner {
     Slow,
     /// Stands still for a while.
     Stalling,
-    /// Says at once that it sends nothing more (04 on), or doesn't wait for answers (02 and 03).
+    /// Says at once that it sends nothing more, or doesn't wait for answers (02, 03, 10 and 11).
     HalfClosed,
     /// Resets, closes or is killed at any point.
     Resetting,
@@ -54,8 +55,10 @@ pub struct Visitor<'a> {
     pub stage: Stage,
     pub server: &'a Server,
     pub versions: &'a Versions,
+    /// The programs that are there to be run (09).
+    pub offer: &'a Offer,
     pub ledger: &'a Ledger,
-    /// The workers that were killed and not replaced (01 and 02).
+    /// The workers that were killed and not replaced (01, 02 and 09).
     pub killed: &'a Mutex<Vec<i32>>,
     /// The workers at the start.
     pub workers: &'a [i32],
@@ -66,9 +69,9 @@ pub struct Visitor<'a> {
 
 /// What a good client has got.
 #[derive(Default)]
-struct Got {
-    lines: u64,
-    bytes: u64,
+pub struct Got {
+    pub lines: u64,
+    pub bytes: u64,
 }
 
 /// Does something that may panic; its message is the error.
@@ -112,6 +115,9 @@ impl Visitor<'_> {
             (Service::Echo, _) => self.talk(manner),
             (Service::File(_), Manner::Own) => self.own_get(),
             (Service::File(format), _) => self.receive(format, manner),
+            (Service::Programs, Manner::Own) => self.own_run(),
+            (Service::Programs, _) => self.ask(manner),
+            (Service::Chat, _) => self.chat(manner),
         }
     }
 
@@ -262,7 +268,10 @@ impl Visitor<'_> {
             return None;
         }
         let mut client = LineClient::connect(self.server.addr());
-        if self.stage.service == Service::Echo {
+        if self.stage.service == Service::Programs {
+            client.send(self.offer.request(&mut self.chance));
+        }
+        if matches!(self.stage.service, Service::Echo | Service::Chat) {
             for _ in 0..self.chance.below(20) {
                 client.send([&self.line()[..], b"\n"].concat());
             }
@@ -297,6 +306,16 @@ impl Visitor<'_> {
         if self.stage.service == Service::Echo && self.chance.below(2) == 0 {
             return Some(endless_line(client, 1 + self.chance.below(4)));
         }
+        if self.stage.service == Service::Programs && self.chance.below(2) == 0 {
+            client.send(self.offer.forbidden(&mut self.chance));
+            let _ = client.read_to_end();
+            return None;
+        }
+        if self.stage.service == Service::Chat && self.chance.below(2) == 0 {
+            thread::sleep(self.chance.millis(3000)); // without reading
+            client.reset();
+            return None;
+        }
         let noise = self.chance.bytes(200_000);
         client.send_what_fits(&noise, self.chance.millis(200));
         if self.chance.below(2) == 0 {
@@ -315,7 +334,7 @@ impl Visitor<'_> {
         None
     }
 
-    fn port(&self) -> String {
+    pub(super) fn port(&self) -> String {
         self.server.port().to_string()
     }
 }
@@ -360,7 +379,7 @@ fn read_in_pieces(path: &Path, reading: &mut Reading<'_>) {
 
 /// A client of the stage that failed says why in one line, which is the error of this one.
 #[track_caller]
-fn succeeded(finished: &Finished) {
+pub(super) fn succeeded(finished: &Finished) {
     let error = finished.stderr.lines().last().unwrap_or_default();
     let well_behaved = finished.left_running.is_empty()
         && (finished.status.success()

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use support::proc;
 use support::server::{Server, Signal};
 use support::wire::Format;
@@ -23,7 +25,7 @@ pub struct Tormentor<'a> {
     /// The file that is served.
     pub served: &'a Path,
     pub ledger: &'a Ledger,
-    /// The workers that were killed and not replaced (01 and 02).
+    /// The workers that were killed and not replaced (01, 02 and 09).
     pub killed: &'a Mutex<Vec<i32>>,
     pub chance: Chance,
 }
@@ -46,20 +48,26 @@ impl Tormentor<'_> {
             FreezeParent, FreezeWorker, KillWorker, NoDescriptors, Replace, Shrink, Signals,
         };
         thread::sleep(self.chance.millis(600));
-        let any = [FreezeWorker, FreezeWorker, FreezeParent, Signals, NoDescriptors];
-        // Where nobody is replaced, a kill is dear.
-        let kills = if self.replaces() { 3 } else { self.chance.below(16) / 15 };
-        let mut faults = [&any[..], &vec![KillWorker; kills]].concat();
+        let mut faults = vec![FreezeParent, Signals, NoDescriptors];
+        if !self.server.workers().is_empty() {
+            // Where nobody is replaced, a kill is dear.
+            let kills = if self.is_dear() { self.chance.below(16) / 15 } else { 3 };
+            faults.extend([FreezeWorker; 2]);
+            faults.extend(vec![KillWorker; kills]);
+        }
         match self.stage.service {
             // Stage 04 doesn't say how long the file is: what was there when it read is all.
             Service::File(Format::Chunks) => faults.extend([Replace; 4]),
             Service::File(_) => faults.extend([Replace, Replace, Replace, Replace, Shrink]),
-            Service::Table | Service::Echo => {}
+            Service::Table | Service::Echo | Service::Programs | Service::Chat => {}
         }
         let name = match self.chance.pick(&faults) {
             KillWorker => self.kill_worker(),
-            FreezeWorker => self.freeze(self.server.workers()),
-            FreezeParent => self.freeze(vec![self.server.pid()]),
+            FreezeWorker => self.freeze_worker(),
+            FreezeParent => {
+                self.freeze(self.server.pid());
+                "parent frozen"
+            }
             Signals => self.send_signals(),
             NoDescriptors => self.take_descriptors(),
             Replace => {
@@ -71,34 +79,52 @@ impl Tormentor<'_> {
         self.ledger.note(|tally| *tally.faults.entry(name).or_default() += 1);
     }
 
-    fn replaces(&self) -> bool {
-        self.stage.number() >= 3
+    /// Is a worker that is killed missing from then on?
+    fn is_dear(&self) -> bool {
+        matches!(self.stage.number(), 1 | 2 | 9)
     }
 
-    /// From 03 on one client may be cut off, and a new worker comes. In 01 and 02 nobody is cut
-    /// off, and the worker is missing from then on.
+    /// Whoever the worker has may be cut off. In 01 and 02 that is nobody, in 09 it can be many.
     fn kill_worker(&mut self) -> &'static str {
-        let worker = self.chance.pick(&self.server.workers());
+        let Some(worker) = self.worker() else {
+            return "nobody to kill";
+        };
+        if self.is_dear() {
+            self.killed.lock().unwrap().push(worker);
+        }
         let kill = || {
-            self.server.kill(worker);
+            signal(worker, Signal::SIGKILL);
             self.server.wait_reaped(worker);
         };
-        if self.replaces() {
-            self.ledger.harm(Kind::Kill, kill);
+        match self.stage.number() {
+            1 | 2 => kill(),
+            9 => self.ledger.harm(Kind::KillOfMany, kill),
+            _ => self.ledger.harm(Kind::Kill, kill),
+        }
+        if (3..=8).contains(&self.stage.number()) {
             self.server.wait_workers(WORKERS);
-        } else {
-            self.killed.lock().unwrap().push(worker);
-            kill();
         }
         "worker killed"
     }
 
-    fn freeze(&mut self, whom: Vec<i32>) -> &'static str {
-        let pid = self.chance.pick(&whom);
-        self.server.freeze(pid);
+    /// Any worker. In a chat (11) there may be none, and it may end before something is done to it.
+    fn worker(&mut self) -> Option<i32> {
+        let workers = self.server.workers();
+        (!workers.is_empty()).then(|| self.chance.pick(&workers))
+    }
+
+    fn freeze_worker(&mut self) -> &'static str {
+        let Some(worker) = self.worker() else {
+            return "nobody to freeze";
+        };
+        self.freeze(worker);
+        "worker frozen"
+    }
+
+    fn freeze(&mut self, pid: i32) {
+        signal(pid, Signal::SIGSTOP);
         thread::sleep(self.chance.millis(300));
-        self.server.signal(pid, Signal::SIGCONT);
-        if pid == self.server.pid() { "parent frozen" } else { "worker frozen" }
+        signal(pid, Signal::SIGCONT);
     }
 
     /// Signals that mean nothing to the server.
@@ -106,17 +132,33 @@ impl Tormentor<'_> {
         let family = [vec![self.server.pid()], self.server.workers()].concat();
         for _ in 0..100 + self.chance.below(400) {
             let harmless = [Signal::SIGWINCH, Signal::SIGCHLD, Signal::SIGCONT];
-            self.server.signal(self.chance.pick(&family), self.chance.pick(&harmless));
+            signal(self.chance.pick(&family), self.chance.pick(&harmless));
         }
         "signals"
     }
 
     /// For a moment the parent can't open anything.
+    ///
+    /// Not in a chat: its users come and go, so there is a gap here and there, and `poll(2)` takes
+    /// no more descriptors than the limit says. Whoever comes fills the gaps; in 11 one may be
+    /// left for a newcomer, and none for the channel of its worker.
     fn take_descriptors(&mut self) -> &'static str {
         let pid = self.server.pid();
-        let old = proc::limit_descriptors(pid, proc::next_fd(pid)).expect("the server lives");
-        thread::sleep(self.chance.millis(300));
-        proc::limit_descriptors(pid, old).expect("the server lives");
+        let limit = match self.stage.service {
+            Service::Chat => 1 + proc::fds(pid).iter().map(|(fd, _)| *fd as u64).max().unwrap_or(0),
+            _ => proc::next_fd(pid),
+        };
+        let pause = self.chance.millis(300);
+        let take = || {
+            let old = proc::limit_descriptors(pid, limit).expect("the server lives");
+            thread::sleep(pause);
+            proc::limit_descriptors(pid, old).expect("the server lives");
+        };
+        if self.stage.number() == 11 {
+            self.ledger.harm(Kind::Starved, take)
+        } else {
+            take()
+        }
         "no descriptors"
     }
 
@@ -136,4 +178,9 @@ impl Tormentor<'_> {
     pub fn has_done_enough(&self) -> bool {
         self.killed.lock().unwrap().len() >= WORKERS - STAYING
     }
+}
+
+/// Sends a signal to a process, if it is still there.
+fn signal(pid: i32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid), signal);
 }

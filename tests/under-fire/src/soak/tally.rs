@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::chatter::TOO_SLOW;
 use super::health::Snapshot;
 
 /// So many failures of a stage are enough to know that it fails.
@@ -18,7 +19,7 @@ pub struct Tally {
     pub compared: u64,
     /// Of these, by the stage's own client.
     pub own: u64,
-    /// Answers compared (stages 02 and 03).
+    /// Lines compared: answers (02 and 03), what was heard in a chat (10 and 11).
     pub lines: u64,
     /// Bytes compared.
     pub bytes: u64,
@@ -32,7 +33,8 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, u64>,
     /// Good clients that failed because of a fault of ours.
     pub cut: u64,
-    /// Good clients that came as the server left (08): refused, or reset before the first byte.
+    /// Good clients that came as the server left (08 and 09): refused, or reset before the first
+    /// byte. And users of a chat who had to leave, because they read too slowly.
     pub turned_away: u64,
     /// How long a good client that hurried had to wait for all it wanted.
     pub worst_wait: Duration,
@@ -63,11 +65,15 @@ struct Harm {
 /// Whom a fault of ours may harm.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A worker of stages 03 to 08 is killed: one client, which is the one it has.
+    /// A worker of stages 03 to 08 or 11 is killed: one client, which is the one it has.
     Kill,
+    /// A worker of stage 09 is killed: whoever it has.
+    KillOfMany,
+    /// The server has no descriptor left (11): whoever comes.
+    Starved,
     /// The served file is cut short: whoever gets it.
     Shrunk,
-    /// The server leaves (08): whoever hasn't got a byte.
+    /// The server leaves (08 and 09): whoever hasn't got a byte.
     Leaving,
 }
 
@@ -111,8 +117,9 @@ impl Ledger {
         let broke_off = BROKEN_OFF.iter().any(|words| error.contains(words));
         let harm = if broke_off { self.excuse(from, !has_begun(error)) } else { None };
         match harm {
+            _ if error.contains(TOO_SLOW) => self.note(|tally| tally.turned_away += 1),
             Some(Kind::Leaving) => self.note(|tally| tally.turned_away += 1),
-            Some(Kind::Kill | Kind::Shrunk) => self.note(|tally| tally.cut += 1),
+            Some(_) => self.note(|tally| tally.cut += 1),
             None => self.fail(&format!("{who}: {error}")),
         }
     }
@@ -126,7 +133,7 @@ impl Ledger {
                 && (harm.kind != Kind::Leaving || nothing_came)
         };
         // What excuses everybody first: a kill is the scarcest excuse.
-        let order = [Kind::Leaving, Kind::Shrunk, Kind::Kill];
+        let order = [Kind::Leaving, Kind::Shrunk, Kind::KillOfMany, Kind::Starved, Kind::Kill];
         let kind =
             order.into_iter().find(|&kind| harms.iter().any(|it| it.kind == kind && hit(it)))?;
         if kind == Kind::Kill {
@@ -142,6 +149,6 @@ const BROKEN_OFF: [&str; 5] = ["closed", "connection ended", "reset", "refused",
 
 /// Had the client got anything? It had unless the error says that not even the beginning came.
 fn has_begun(error: &str) -> bool {
-    let nothing_came = ["refused", "no header came", "bytes of the header"];
+    let nothing_came = ["refused", "no header came", "bytes of the header", "nothing had come"];
     !nothing_came.iter().any(|words| error.contains(words))
 }

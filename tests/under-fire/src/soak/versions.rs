@@ -44,6 +44,12 @@ impl Versions {
         dir
     }
 
+    /// The second largest version: where it is, and what it is.
+    pub fn medium(&self) -> (PathBuf, &[u8]) {
+        let number = SIZES.len() - 2;
+        (self.dir.path().join(number.to_string()), &self.contents[number])
+    }
+
     /// What the client of a transfer may get: all versions, and the half that is left while the
     /// largest one is cut short.
     pub fn reading(&self) -> Reading<'_> {

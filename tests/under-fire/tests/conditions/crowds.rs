@@ -39,7 +39,7 @@ fn assert_served(scene: &Scene, mut client: LineClient) {
     match scene.stage.service {
         Service::Table => assert!(client.read_to_end().starts_with(b"worker 0 pid ")),
         Service::Echo => drop(client.ask("one of many")),
-        Service::File(_) => assert_stream(&client.read_to_end(), &stream(scene), "one of many"),
+        _ => assert_stream(&client.read_to_end(), &stream(scene), "one of many"),
     }
 }
 

@@ -9,14 +9,13 @@ use nix::unistd::Pid;
 use support::server::Signal;
 use support::terminal::Terminal;
 use tempfile::TempDir;
-use under_fire::{CHATS, STAGES, program};
+use under_fire::{OTHERS, STAGES};
 
 /// In the middle of the story of each stage, `interrupt` the demo, whose group has this number. It
 /// ends by `signal`, and leaves nobody and nothing.
 #[track_caller]
 fn leaves_nothing(signal: Signal, interrupt: fn(Pid)) {
-    let names = STAGES.iter().map(|it| it.name).chain(["step09-accept-in-worker"]).chain(CHATS);
-    for bin in names.map(program) {
+    for bin in STAGES.iter().chain(&OTHERS).map(|stage| stage.bin()) {
         let directory = TempDir::new().unwrap();
         let mut command = Command::new(bin);
         let mut demo =
