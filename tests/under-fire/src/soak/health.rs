@@ -29,9 +29,12 @@ pub struct Snapshot {
 const MORE_MAPPINGS: u64 = 2;
 /// So many KiB of its own: what was used once and freed stays with the allocator.
 const MORE_OWN_MEMORY: u64 = 256;
-/// So many KiB in all: the pages of the program count when they are touched for the first time,
+/// The same for the one process that has a queue of up to 256 KiB for every user of a chat (10):
+/// how many of them are full at the same time is chance.
+const MORE_QUEUES: u64 = 1024;
+/// So many KiB beside its own: the pages of the program count when they are touched for the first time,
 /// and count more when others who shared them have ended. Both end somewhere, a leak doesn't.
-const MORE_MEMORY: u64 = 1024;
+const MORE_MEMORY: u64 = 768;
 
 impl Holdings {
     fn of(pid: i32) -> Self {
@@ -50,7 +53,7 @@ impl Holdings {
         }
     }
 
-    fn has_grown(&self, before: &Self, who: &str) -> Vec<String> {
+    fn has_grown(&self, before: &Self, who: &str, more_own_memory: u64) -> Vec<String> {
         let mut grown = Vec::new();
         let mut compare = |what, before: u64, now: u64, tolerance: u64| {
             if now > before + tolerance {
@@ -60,8 +63,8 @@ impl Holdings {
         compare("descriptors", before.descriptors as u64, self.descriptors as u64, 0);
         compare("mappings", before.mappings as u64, self.mappings as u64, MORE_MAPPINGS);
         compare("threads", before.threads as u64, self.threads as u64, 0);
-        compare("KiB of memory (PSS)", before.memory, self.memory, MORE_MEMORY);
-        compare("KiB of its own memory", before.own_memory, self.own_memory, MORE_OWN_MEMORY);
+        compare("KiB of memory (PSS)", before.memory, self.memory, MORE_MEMORY + more_own_memory);
+        compare("KiB of its own memory", before.own_memory, self.own_memory, more_own_memory);
         grown
     }
 
@@ -96,8 +99,11 @@ impl Snapshot {
     /// What there is more of than there was.
     pub fn has_grown(&self, before: &Self) -> Vec<String> {
         let most = Holdings::most(&before.workers);
-        let workers = self.workers.iter().flat_map(|it| it.has_grown(&most, "a worker"));
-        self.parent.has_grown(&before.parent, "the parent").into_iter().chain(workers).collect()
+        let workers =
+            self.workers.iter().flat_map(|it| it.has_grown(&most, "a worker", MORE_OWN_MEMORY));
+        let more = if self.workers.is_empty() { MORE_QUEUES } else { MORE_OWN_MEMORY };
+        let parent = self.parent.has_grown(&before.parent, "the parent", more);
+        parent.into_iter().chain(workers).collect()
     }
 }
 
