@@ -430,8 +430,9 @@ fn all_workers_may_die_at_once() {
 
 #[test]
 fn no_zombie_is_left_when_workers_die_while_others_are_forked() {
-    // The parent rests between `socketpair` and `fork`: time for a worker to die there.
-    const REST: Duration = Duration::from_secs(1);
+    // The parent rests between `socketpair` and `fork`: time for a worker to die there, and for us
+    // to see it there, also where we have to wait for a processor.
+    const REST: Duration = Duration::from_secs(3);
     let slow = trace::slow_server(bin(), &["--max-users", "5"], "socketpair", REST);
     let Some((server, _trace)) = slow else { return };
     let mut users = vec![LineClient::connect(server.addr())];
@@ -444,10 +445,10 @@ fn no_zombie_is_left_when_workers_die_while_others_are_forked() {
     wait_for("the parent to be about to fork", limit(), || {
         proc::fds(server.pid()).len() == open + 3
     });
-    for worker in workers.into_iter().filter(|pid| !first.contains(pid)) {
-        server.kill(worker);
-    }
+    let second = workers.into_iter().find(|pid| !first.contains(pid)).expect("it has one more");
+    server.kill(second);
     // Nobody else dies who could remind the parent of this one.
+    server.wait_reaped(second);
     server.wait_workers(2);
 }
 

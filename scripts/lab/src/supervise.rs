@@ -131,6 +131,7 @@ fn supervise(args: &Args) -> Result<Verdict> {
 /// as it has had to grow.
 struct Bomb {
     most: usize,
+    /// The fewest that there were: of those of others some may have ended meanwhile.
     tasks_before: usize,
 }
 
@@ -144,8 +145,10 @@ impl Bomb {
 
     /// How many processes there are, if it is too many. The whole machine has grown before it is
     /// worth the time to count them.
-    fn grown(&self) -> Option<usize> {
-        let suspicious = tasks().saturating_sub(self.tasks_before) > self.most;
+    fn grown(&mut self) -> Option<usize> {
+        let tasks = tasks();
+        self.tasks_before = self.tasks_before.min(tasks);
+        let suspicious = tasks - self.tasks_before > self.most;
         let processes = if suspicious { family::size() } else { 0 };
         (processes > self.most).then_some(processes)
     }
@@ -223,7 +226,7 @@ impl Supervised {
     /// Collects what the child prints until it ends, or its time is up, or the tool is gone.
     fn watch(&mut self, ended: &SignalFd, deadline: Instant) -> Result<End> {
         let tool = io::stdin();
-        let bomb = Bomb::watch(self.processes);
+        let mut bomb = Bomb::watch(self.processes);
         // Where no number is too many, there are supervisors below that look out themselves.
         let flood = (self.processes < usize::MAX).then(Flood::watch);
         loop {

@@ -99,8 +99,13 @@ fn command_that_is_not_there_is_reported() {
 #[test]
 fn endless_command_is_ended_at_its_deadline() {
     let script = "(record; exec sleep 1000) & record; recorded 2; echo done; while :; do :; done";
-    let verdict = Supervised::start(script, "1").verdict();
-    assert_eq!((&verdict["end"], &verdict["stdout"]), (&json!("Deadline"), &json!("done\n")));
+    // A busy machine may need longer to come so far: then it gets more time.
+    let done = ["1", "5", "25"].into_iter().any(|deadline| {
+        let verdict = Supervised::start(script, deadline).verdict();
+        assert_eq!(verdict["end"], json!("Deadline"));
+        verdict["stdout"] == json!("done\n")
+    });
+    assert!(done, "what it printed is lost");
 }
 
 #[test]
@@ -114,9 +119,11 @@ fn daemon_of_a_session_of_its_own_is_ended() {
 
 #[test]
 fn stopped_processes_are_ended() {
-    let script =
-        "for i in 1 2 3; do (record; kill -STOP $(exec sh -c 'echo $PPID')) & done; recorded 3";
-    Supervised::start(script, "60").verdict();
+    let script = "
+        for i in 1 2 3; do (record; kill -STOP $(exec sh -c 'echo $PPID')) & done; recorded 3
+        for pid in $(cat pids); do until grep -q '^State:.T' /proc/$pid/status; do sleep 0.01; done; done";
+    let verdict = Supervised::start(script, "60").verdict();
+    assert_eq!(verdict["end"], json!({"Exited": 0}));
 }
 
 #[test]
@@ -132,7 +139,7 @@ fn processes_that_replace_each_other_are_ended() {
 #[test]
 fn bomb_is_ended_before_its_deadline() {
     let script =
-        "for i in $(seq 60); do setsid sh -c 'echo $$ >> pids; exec sleep 1000' & done; wait";
+        "for i in $(seq 100); do setsid sh -c 'echo $$ >> pids; exec sleep 1000' & done; wait";
     let verdict = Supervised::start(script, "60").verdict();
     assert!(verdict["end"]["Bomb"].as_u64().unwrap() > 40, "{verdict}");
 }

@@ -114,8 +114,10 @@ pub fn drops_the_deaf(bin: &str) {
 #[track_caller]
 pub fn drops_who_stalls(bin: &str) {
     let mut room = Room::start(bin, 3, &["--max-users", "3", "--stall-timeout", "1"]);
-    let said = speech("zero", 250, LINE);
-    let _ = room.talk(&[&said, b""], &[0, said.len()]);
+    // Line by line: should we have to wait for a processor, no more than a line waits for user 1.
+    for line in speech("zero", 250, LINE).chunks(LINE) {
+        let _ = room.talk(&[line, b""], &[0, LINE]);
+    }
     let deaf = room.take(2);
     room.join_when_a_seat_is_free();
     drop(deaf);

@@ -248,7 +248,7 @@ pub fn is_parent_and_workers(server: &Server, workers: usize) {
     assert_eq!(proc::session(session), expected, "all processes of the server");
 }
 
-/// The parent ends by `signal`: a second later nobody is left.
+/// The parent ends by `signal`: soon nobody is left.
 #[track_caller]
 pub fn takes_workers_along(mut server: Server, signal: Signal) {
     server.signal(server.pid(), signal);

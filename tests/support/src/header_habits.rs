@@ -467,7 +467,7 @@ pub fn closes_on_exec(stage: Stage) {
     habits::closes_on_exec(&scene.server);
 }
 
-/// The parent is killed, idle or in the middle of a transfer: a second later nobody is left.
+/// The parent is killed, idle or in the middle of a transfer: soon nobody is left.
 #[track_caller]
 pub fn workers_go_with_their_parent(stage: Stage) {
     habits::takes_workers_along(Server::start(stage.bin(), &["--workers", "3"]), Signal::SIGKILL);

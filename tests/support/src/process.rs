@@ -25,8 +25,9 @@ use crate::grading::report;
 use crate::proc;
 use crate::wait::{limit, poll_until};
 
-/// How long the rest of a family may take to end after its parent has ended.
-pub const LAST_BREATH: Duration = Duration::from_secs(1);
+/// How long the rest of a family may take to end after its parent has ended. That is a matter of
+/// milliseconds, but one after the other has to hear of it, and a busy machine lets each wait.
+pub const LAST_BREATH: Duration = Duration::from_secs(3);
 
 /// A running program and its family.
 pub(crate) struct Process {
@@ -278,7 +279,7 @@ pub struct Finished {
     pub stdout: String,
     /// All of its standard error.
     pub stderr: String,
-    /// The processes it left behind, a second after its own end. They have been killed.
+    /// The processes it left behind, some seconds after its own end. They have been killed.
     pub left_running: Vec<i32>,
 }
 

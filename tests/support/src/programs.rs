@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// The directory, and around it what a client must not reach.
 pub struct Programs {
@@ -29,6 +30,11 @@ impl Programs {
     /// Adds a program: a script of these shell commands.
     pub fn add(&self, name: &str, commands: &str) {
         script(&self.inner.join(name), commands);
+    }
+
+    /// Adds a program: a copy of the one at `path`.
+    pub fn add_copy(&self, name: &str, path: &str) {
+        copy(Path::new(path), &self.inner.join(name));
     }
 
     /// Adds what nobody may run, in the directory and around it: each would leave a trace. Returns
@@ -113,6 +119,16 @@ impl Default for Programs {
 }
 
 fn script(path: &Path, commands: &str) {
-    fs::write(path, format!("#!/bin/sh\n{commands}\n")).expect("write a program");
-    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    let draft = NamedTempFile::new().expect("a file for a draft");
+    fs::write(&draft, format!("#!/bin/sh\n{commands}\n")).expect("write a program");
+    copy(draft.path(), path);
+}
+
+/// Makes a program by another process, for what is open for writing can't be run (ETXTBSY), and
+/// what this process has open is open in its children, too: another test may be starting one just
+/// now, which then holds the file until it calls `exec`, however late that is.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(copied.success(), "cp {} {}: {copied}", from.display(), to.display());
+    fs::set_permissions(to, PermissionsExt::from_mode(0o755)).expect("chmod");
 }

@@ -14,7 +14,8 @@
 //! waited for, unless a `…` stands below it.
 //!
 //! Rules: each page has a world of its own, see [`world`], which ends with the page, and everybody
-//! in it. Nothing is slept for: what comes next is typed when the expected lines are there.
+//! in it. Nothing is slept for: what comes next is typed when the expected lines are there and
+//! nobody is at work any more.
 
 pub mod expect;
 mod script;

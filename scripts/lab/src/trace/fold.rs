@@ -71,11 +71,13 @@ impl Fold {
         self.push(event, Folded::Note { what, with: vec![with] });
     }
 
-    /// A message of a few bytes on a connection; what follows soon in the same direction joins it.
+    /// A message of a few bytes on a connection; what follows soon in the same direction joins it,
+    /// and what follows a header, however late: a busy machine may hold up who reads it in parts.
     pub fn message(&mut self, event: Event, text: String) {
         if let Some((index, Folded::Message { call, count })) = self.last.get_mut(&event.life)
             && *call == event.call
-            && event.time < self.events[*index].time + PAUSE
+            && (self.events[*index].lines == ["header"]
+                || event.time < self.events[*index].time + PAUSE)
             && self.events[*index].link.extend(&event.link)
         {
             *count += 1;

@@ -22,7 +22,7 @@ const CALLS: &str = "trace=%process,%network,%desc,%memory,%signal,?pause,?nanos
     ?clock_nanosleep,?prctl,?ftruncate,?rename,?renameat,?renameat2,?linkat,?unlink,?unlinkat";
 
 /// The calls that receive; a slow client rests before each.
-const SLOW: &str = "inject=?read,?readv,?recvfrom,?recvmsg,?splice:delay_enter=15000";
+const SLOW: &str = "inject=?read,?readv,?recvfrom,?recvmsg,?splice:delay_enter=50000";
 
 /// Is there an `strace`, and may it trace here?
 pub fn check() -> Result<()> {

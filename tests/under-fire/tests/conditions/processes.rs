@@ -132,8 +132,8 @@ fn workers_that_are_all_killed_ten_times_in_a_second_are_back_within_two() {
     });
 }
 
-/// The parent is killed while workers send and clients of both kinds receive: within a second
-/// nobody is left, the clients see the end, and leave nothing.
+/// The parent is killed while workers send and clients of both kinds receive: soon nobody is left,
+/// the clients see the end, and leave nothing.
 #[test]
 fn killed_parent_leaves_no_worker_and_no_debris() {
     at_once(FILES, |stage| {

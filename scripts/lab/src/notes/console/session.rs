@@ -1,7 +1,9 @@
 //! A reader with several terminals, working through a page.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::fd::AsFd;
+use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +22,11 @@ use crate::repo::Repo;
 /// A command that has shown all that is expected is given so long to end. It is no matter if it
 /// doesn't: only what it prints too much wouldn't be seen.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// All is quiet when nobody is at work in so many looks, one after the other, with such a time
+/// between them: while we look at one process, another may pass its work on to it.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 pub struct Session {
     environment: Vec<(&'static str, OsString)>,
@@ -57,6 +64,9 @@ impl Session {
     /// Does a step and waits for what is expected of it.
     pub fn play(&mut self, step: &Step) -> Result<()> {
         let mut anywhere = false;
+        if step.action != Action::Watch {
+            self.await_quiet()?;
+        }
         match &step.action {
             Action::Type(command) => {
                 if step.begins {
@@ -76,6 +86,19 @@ impl Session {
             }
         }
         self.await_output(step, anywhere)
+    }
+
+    /// A reader types when all is quiet. Somebody may have shown all that is expected and still be
+    /// on its way: to sleep, to the server, out of the way of `pgrep`.
+    fn await_quiet(&mut self) -> Result<()> {
+        let deadline = Instant::now() + self.patience;
+        let mut looks = 0;
+        while looks < LOOKS && Instant::now() < deadline {
+            self.take_all();
+            looks = if is_quiet() { looks + 1 } else { 0 };
+            self.wait(BETWEEN_LOOKS)?;
+        }
+        Ok(())
     }
 
     /// Where nothing runs; a new terminal if something runs in each.
@@ -206,4 +229,16 @@ impl Session {
 /// Need the command not end before the next step?
 fn may_go_on(step: &Step) -> bool {
     !step.has_to_end && (!step.is_command() || !step.expected.is_empty())
+}
+
+/// Does everybody else in this world sleep, or stand still? Who has ended is at work until it is
+/// reaped. See proc_pid_stat(5).
+fn is_quiet() -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|&pid| pid != process::id()).all(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, None | Some('S' | 'T'))
+    })
 }
