@@ -148,6 +148,7 @@ fn parent_passes_the_descriptor_and_never_touches_the_bytes() {
         let (_client, worker) = connect_and_occupy(&server);
         served_by.push(worker);
     }
+    server.wait_asleep(); // it has returned from the last call, which is on record then
 
     let passes = trace.calls(PASS).into_iter().filter(|call| call.args.contains("SCM_RIGHTS"));
     let (mut sent, received): (Vec<_>, Vec<_>) =
@@ -424,7 +425,9 @@ fn connection_in_the_hands_of_a_killed_worker_blocks_nobody() {
     let mut client = connect(&server);
     client.send("hello?\n");
     client.half_close();
-    wait_for("the connection to be accepted", limit(), || waiting_in_the_queue(&server) == 0);
+    let is_accepted = || tcp::accepted(server.port()).len() == 1;
+    wait_for("the connection to be accepted", limit(), is_accepted);
+    server.wait_asleep(); // it has been passed
     server.kill(frozen);
     server.wait_reaped(frozen);
     client.wait_closed(); // with or without an answer

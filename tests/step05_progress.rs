@@ -60,19 +60,26 @@ fn progress_of_every_size_ends_at_all_of_it() {
 
 #[test]
 fn progress_is_shown_about_once_a_second() {
-    let (server, out) = (slow_server(35), TempDir::new().unwrap());
-    let start = Instant::now();
-    let finished = STAGE.get(server.port(), out.path(), &[]);
-    let seconds = start.elapsed().as_secs() as usize;
-    assert!(finished.status.success(), "get failed: {finished:#?}");
-    let lines = progress::lines(&finished.stderr);
-    // One at the start, one a second, and the last one.
-    let (expected, came) = (3..=seconds + 2, lines.len());
-    assert!(
-        expected.contains(&came),
-        "{came} lines of progress came within {seconds} s; {expected:?} were to come: {finished:#?}"
-    );
-    progress::assert_complete(&lines);
+    let watch = || {
+        let (server, out) = (slow_server(35), TempDir::new().unwrap());
+        let start = Instant::now();
+        let finished = STAGE.get(server.port(), out.path(), &[]);
+        let seconds = start.elapsed().as_secs() as usize;
+        assert!(finished.status.success(), "get failed: {finished:#?}");
+        let lines = progress::lines(&finished.stderr);
+        progress::assert_complete(&lines);
+        // One at the start, one a second, and the last one.
+        let (expected, came) = (3..=seconds + 2, lines.len());
+        (!expected.contains(&came)).then(|| {
+            format!(
+                "{came} lines came within {seconds} s; {expected:?} were to come: {finished:#?}"
+            )
+        })
+    };
+    // A get that a busy machine holds up for some seconds misses a line, but hardly three times.
+    if let Some(wrong) = watch().and_then(|_| watch()).and_then(|_| watch()) {
+        panic!("three times in a row: {wrong}");
+    }
 }
 
 #[test]
@@ -87,13 +94,14 @@ fn progress_does_not_slow_the_transfer_down() {
 
 #[test]
 fn rate_and_time_left_are_right() {
-    // An eighth comes within two and a half seconds, so most of the time is left at every line.
+    // An eighth comes within four and a half seconds, so most of the time is left at every line, and
+    // there are some even if get is held up for a moment.
     const SENT: i64 = 1 << 17;
     let header = STAGE.format.header(NAME.as_bytes(), 8 * SENT);
     let payload = chunks_of(SENT);
     let server = FakeServer::start(move |mut client| {
         client.send(&header);
-        client.drip(&payload, payload.len() / 25, Duration::from_millis(100));
+        client.drip(&payload, payload.len() / 45, Duration::from_millis(100));
     });
     let landing = Landing::with_old(NAME);
     let start = Instant::now();
@@ -154,7 +162,7 @@ fn progress_of_a_file_over_4_gib_is_right() {
     let payload = chunk(&[7; 8192]).repeat(1000);
     let server = FakeServer::start(move |mut client| {
         client.send(&header);
-        client.drip(&payload, payload.len() / 15, Duration::from_millis(100));
+        client.drip(&payload, payload.len() / 30, Duration::from_millis(100));
     });
     let landing = Landing::with_old(NAME);
     let finished = STAGE.get(server.port(), landing.path(), &[]);
@@ -163,7 +171,7 @@ fn progress_of_a_file_over_4_gib_is_right() {
     assert_eq!(error, expected, "the error of get");
     landing.assert_untouched();
     let lines = progress::lines(&finished.stderr);
-    assert!(!lines.is_empty(), "a line was to come within 1.5 s: {finished:#?}");
+    assert!(!lines.is_empty(), "a line was to come within 3 s: {finished:#?}");
     progress::assert_sound(&lines, TOTAL);
 }
 
@@ -575,8 +583,8 @@ fn server_that_stops_sending_is_given_up() {
 
 #[test]
 fn slow_but_steady_server_is_not_given_up() {
-    let (server, out) = (slow_server(25), TempDir::new().unwrap());
-    let finished = STAGE.get(server.port(), out.path(), &["--stall-timeout", "1"]);
+    let (server, out) = (slow_server(35), TempDir::new().unwrap());
+    let finished = STAGE.get(server.port(), out.path(), &["--stall-timeout", "3"]);
     assert!(finished.status.success(), "get gave up a server that was slow: {finished:#?}");
 }
 

@@ -168,7 +168,7 @@ pub fn sends_more_than_4_gib(stage: Stage, dir: &Path) {
 pub fn next_client_gets_nothing_of_a_broken_transfer(stage: Stage) {
     let dir = TempDir::new().unwrap();
     let file = sample(dir.path(), BIG);
-    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", "1"]);
+    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", "3"]);
     let workers = server.workers();
     for bytes in [0, 30, 100_000, 10 << 20] {
         let mut client = stage.connect(server.addr());

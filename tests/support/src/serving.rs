@@ -20,7 +20,7 @@ use crate::not_checked;
 use crate::proc;
 use crate::server::{Server, ServerCommand, Signal};
 use crate::stage::{Stage, assert_gets_the_rest, text};
-use crate::wait::{limit, wait_for};
+use crate::wait::{limit, poll_until, wait_for};
 use crate::wire::{Format, LONGEST_SENT_CHUNK, RawClient, Shown, Transfer, assert_stream, whole};
 use crate::{tcp, trace};
 
@@ -270,9 +270,12 @@ pub fn sends_all_to_a_client_that_talks(stage: Stage) {
 }
 
 /// A client that stops reading is given up after the stall timeout: its worker is free again.
+///
+/// The second client reads all the time, but on a busy machine it may be held up for a second or
+/// two. The timeout is longer than that.
 #[track_caller]
 pub fn gives_up_a_client_that_stops_reading(stage: Stage) {
-    let (_dir, file, server) = serve_big(stage, &["--workers", "1", "--stall-timeout", "1"]);
+    let (_dir, file, server) = serve_big(stage, &["--workers", "1", "--stall-timeout", "3"]);
     let workers = server.workers();
     let mut stopped = stage.connect(server.addr());
     let header = stopped.header();
@@ -360,8 +363,7 @@ pub fn leaves_no_descriptor_behind(stage: Stage) {
     let file = sample(dir.path(), 2_500_000);
     let server = stage.serve(&file, &["--workers", "2", "--quiet"]);
     let family = [vec![server.pid()], server.workers()].concat();
-    let open = || family.iter().map(|&pid| proc::fds(pid).len());
-    let before: Vec<usize> = open().collect();
+    let before: Vec<usize> = family.iter().map(|&pid| proc::fds(pid).len()).collect();
     for number in 0..300 {
         let mut client = stage.connect(server.addr());
         match number % 3 {
@@ -378,14 +380,23 @@ pub fn leaves_no_descriptor_behind(stage: Stage) {
     });
     assert_same_workers(&server, &family[1..]);
     assert_nobody_but(&server, &family);
-    for ((after, before), &pid) in open().zip(before).zip(&family) {
-        let who = if pid == server.pid() { "the parent" } else { "a worker" };
-        let opened = proc::fds(pid);
-        let last = &opened[opened.len().saturating_sub(3)..];
-        assert!(
-            after <= before + SLACK,
-            "{before} descriptors of {who} became {after}, the last of them {last:?}"
-        );
+    // A client that has reset its connection, or still waits for its turn, isn't among the accepted
+    // ones; what it costs is given back a moment later.
+    let kept = || {
+        family.iter().zip(&before).find_map(|(&pid, &before)| {
+            let open = proc::fds(pid);
+            let (after, last) = (open.len(), &open[open.len().saturating_sub(3)..]);
+            let who = if pid == server.pid() { "the parent" } else { "a worker" };
+            (after > before + SLACK).then(|| {
+                format!("{before} descriptors of {who} became {after}, the last of them {last:?}")
+            })
+        })
+    };
+    let given_back = poll_until(limit(), || kept().is_none().then_some(()));
+    if given_back.is_none()
+        && let Some(kept) = kept()
+    {
+        panic!("{kept}");
     }
 }
 

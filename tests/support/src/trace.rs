@@ -7,8 +7,9 @@
 //! assert!(trace.calls("sendmsg").iter().any(|call| call.args.contains("SCM_RIGHTS")));
 //! ```
 //!
-//! A call is on record before the process goes on. So once a client has seen the effect of a call
-//! (its data, the end of the connection), the call is in the trace.
+//! A call is on record before the process goes on. So once a client has seen the effect of what a
+//! process did after a call, or the process sleeps, the call is in the trace. The effect of the call
+//! itself may be seen a moment earlier.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
