@@ -63,13 +63,14 @@ fn start(directory: &Path) -> io::Result<Child> {
 fn wait(mut player: Child, signals: &SigSet) -> io::Result<(ExitStatus, Option<Signal>)> {
     let mut asked = None;
     loop {
-        if let Some(status) = player.try_wait().context("waitpid")? {
-            return Ok((status, asked));
-        }
+        // SIGCHLD comes last of those that wait, for it has the highest number. So whoever has sent
+        // the same signal to us and to the player (Ctrl-C) is heard of before the player's end.
         let signal = signals.wait().context("sigwait")?;
         if signal != Signal::SIGCHLD {
             asked = Some(signal);
             kill(Pid::from_raw(player.id().cast_signed()), signal).context("kill")?;
+        } else if let Some(status) = player.try_wait().context("waitpid")? {
+            return Ok((status, asked));
         }
     }
 }

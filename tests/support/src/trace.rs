@@ -179,6 +179,9 @@ pub fn attach(pids: &[i32], options: &[&str]) -> Tracer {
     let tracer = Some(strace.id().to_string());
     let attached = || pids.iter().all(|&pid| proc::status_field(pid, "TracerPid") == tracer);
     wait_for("strace to attach itself", limit(), attached);
+    // It has attached itself to the last one, but may not have stopped it yet. Then it waits.
+    let pid = i32::try_from(strace.id()).expect("pids are ints");
+    wait_for("strace to wait for calls", limit(), || proc::state(pid) == Some('S'));
     // Whoever is traced is stopped first, and goes on unless it had stood still before.
     let goes_on = || pids.iter().all(|pid| still.contains(pid) || proc::state(*pid) != Some('t'));
     wait_for("those that are traced to go on", limit(), goes_on);

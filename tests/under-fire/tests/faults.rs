@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::files::{Landing, entries};
 use support::habits::{gives_back_descriptors, sleeps_when_idle};
@@ -224,13 +224,10 @@ impl Target {
     fn new(stage: Stage) -> Self {
         let sample = Sample::of(SIZE);
         let server = stage.serve(sample.file(), &["--workers", &WORKERS.to_string()]);
-        stage.assert_serves(&server, sample.file());
-        wait_for("everybody to sleep", limit(), || {
-            let family = [vec![server.pid()], server.workers()].concat();
-            family.into_iter().all(|pid| proc::state(pid) == Some('S'))
-        });
-        let descriptors = proc::fds(server.pid()).len();
-        Self { stage, sample, server, descriptors }
+        let mut target = Self { stage, sample, server, descriptors: 0 };
+        target.assert_serves();
+        target.descriptors = proc::fds(target.server.pid()).len();
+        target
     }
 
     /// A directory with an old file of the name that is to come.
@@ -256,14 +253,15 @@ impl Target {
         }
     }
 
-    /// The server has told what `seen` says, once, since it had told `before`.
+    /// The server has told what `seen` says, once, since it had told `before`, and all seats are
+    /// taken: not before that is told, for until then somebody who is about to end counts, too.
     fn judge_narration(&self, before: usize, seen: Seen) {
-        self.server.wait_workers(WORKERS);
         if let Told(text) | Failed(text) = seen {
             let told = || self.server.narration()[before..].matches(text).count();
             wait_for(&format!("{text:?} to be told"), limit(), || told() > 0);
             assert_eq!(told(), 1, "so often was told {text:?}");
         }
+        self.server.wait_workers(WORKERS);
     }
 
     /// A worker has the empty seat, after what `seen` says was told since `before`.
@@ -279,8 +277,15 @@ impl Target {
     }
 
     /// The next client gets everything.
+    ///
+    /// When it has got it, the server still has to note that it is gone. That must be over before
+    /// the next fault, which counts calls. The workers come first: what they report wakes the parent.
     fn assert_serves(&self) {
         self.stage.assert_serves(&self.server, self.sample.file());
+        wait_for("everybody to sleep", limit(), || {
+            let mut family = [self.server.workers(), vec![self.server.pid()]].concat().into_iter();
+            family.all(|pid| proc::state(pid) == Some('S'))
+        });
     }
 
     /// After all faults the server is as it was.
@@ -433,12 +438,16 @@ fn fork_that_fails_again_and_again_is_no_storm() {
     for worker in server.workers() {
         server.kill(worker);
     }
+    wait_for("all workers to be dead", limit(), || server.workers().is_empty());
     let struck = Fault { call: "clone", error: "EAGAIN", when: "1..2" }.strike(&[server.pid()]);
+    let from = Instant::now();
     server.signal(server.pid(), Signal::SIGCONT);
     server.wait_workers(8);
+    let took = from.elapsed();
     drop(struck);
     let told = server.narration().matches("no new worker now: fork: ").count();
     assert_eq!(told, 2, "so often it was told");
+    assert!(took >= Duration::from_secs(2), "two attempts failed, and all were there in {took:?}");
     stage.assert_serves(&server, sample.file());
 }
 
@@ -446,24 +455,30 @@ fn fork_that_fails_again_and_again_is_no_storm() {
 #[test]
 fn accept_that_keeps_failing_does_not_spin() {
     const WINDOW: Duration = Duration::from_millis(300);
-    const FEW: u64 = 200; // a loop makes thousands
+    const FEW: u32 = 200; // in so long a time; a loop makes thousands
+    const TOLD: [(&str, &str); 2] =
+        [("EMFILE", "accept: too many open files"), ("EPERM", "accept: operation not permitted")];
     side_by_side(&STAGES, |stage| {
         let target = Target::new(stage);
-        for error in ["EMFILE", "EPERM", "ECONNABORTED", "EINTR"] {
+        for (error, told) in TOLD.into_iter().chain([("ECONNABORTED", ""), ("EINTR", "")]) {
             let label = Label(format!("{}: accept4 {error}", stage.name));
             let pid = target.server.pid();
             let struck = Fault { call: "accept4", error, when: "1+" }.strike(&[pid]);
             let client = LineClient::connect(target.server.addr());
+            target.server.wait_narration(told); // by now it has failed once
+            let from = Instant::now();
             let before = proc::ctxt_switches(pid);
             thread::sleep(WINDOW); // the window itself: not a wait for anything
             let woken = proc::ctxt_switches(pid) - before;
-            assert!(woken < FEW, "the parent woke up {woken} times in {WINDOW:?}");
+            let window = from.elapsed(); // on a busy machine it is longer
+            let few = window.as_millis() * u128::from(FEW) / WINDOW.as_millis();
+            assert!(u128::from(woken) < few, "the parent woke up {woken} times in {window:?}");
             drop(struck);
             drop(client);
             target.assert_serves();
             drop(label);
         }
-        for error in ["accept: too many open files", "accept: operation not permitted"] {
+        for (_, error) in TOLD {
             let told = target.server.narration().matches(error).count();
             assert_eq!(told, 1, "so often was told {error:?}");
         }

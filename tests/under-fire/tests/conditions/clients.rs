@@ -182,10 +182,11 @@ fn silent_clients_harm_nobody_and_more_than_workers_hold_up_stage_03_alone() {
 }
 
 /// From 04 on the server speaks first, so a silent client is one that doesn't read. It is given
-/// up after the stall timeout, and those who wait have their turn.
+/// up after the stall timeout, and those who wait have their turn. The timeout also holds for a
+/// good client of ours, which may stand still for a moment on a busy machine.
 #[test]
 fn clients_that_do_not_read_are_given_up_one_after_the_other() {
-    const ARGS: &[&str] = &["--workers", "2", "--stall-timeout", "1"];
+    const ARGS: &[&str] = &["--workers", "2", "--stall-timeout", "5"];
     put_to(FILES, holes(24 << 20), ARGS, |scene| {
         let connect = |_| LineClient::connect(scene.server.addr());
         let silent: Vec<LineClient> = (0..3).map(connect).collect();

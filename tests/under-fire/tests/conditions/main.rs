@@ -27,6 +27,8 @@ mod servers;
 mod signals;
 mod starts;
 
+use std::time::Duration;
+
 use under_fire::{STAGES, Stage};
 
 /// The stages that answer lines: 02 and 03.
@@ -37,3 +39,7 @@ const FILES: [Stage; 5] = [STAGES[3], STAGES[4], STAGES[5], STAGES[6], STAGES[7]
 
 /// The arguments of a server with two workers.
 const TWO: &[&str] = &["--workers", "2"];
+
+/// So long may take what takes no second on a machine that has nothing else to do. It is less than
+/// the 30 s after which a worker gives up a client: that must not be what has ended it.
+const SOON: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::thread;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use support::line::LineClient;
-use support::server::{LAST_BREATH, Signal};
+use support::server::Signal;
 use support::serving::MORE_THAN_BUFFERS;
 use support::stage::assert_received;
 use support::wait::limit;
@@ -13,7 +13,7 @@ use under_fire::halfway::Halfway;
 use under_fire::scene::{plain, put_to};
 use under_fire::{STAGES, Sample};
 
-use crate::{FILES, LINES, TWO};
+use crate::{FILES, LINES, SOON, TWO};
 
 /// Signals that end nobody. SIGSTOP, with SIGCONT right behind it, interrupts what waits.
 const HARMLESS: [Signal; 5] =
@@ -97,6 +97,6 @@ fn burst_of_requests_to_leave_ends_stage_08_at_once() {
         let status = server.wait_exit(limit()).code();
         assert!(matches!(status, Some(0 | 1)), "the exit status is {status:?}");
         assert!(came_whole || status == Some(1), "a client was cut short, and all is well");
-        server.wait_nobody_left(LAST_BREATH);
+        server.wait_nobody_left(SOON);
     }
 }
