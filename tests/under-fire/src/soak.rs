@@ -333,7 +333,7 @@ impl Soak<'_> {
 #[must_use]
 pub fn show(reports: &[Report]) -> String {
     let mut text = format!(
-        "{:<22} {:>8} {:>6} {:>8} {:>8} {:>6} {:>6} {:>7} {:>6} {:>4} {:>6} {:>6} {:>7}  verdict\n",
+        "{:<26} {:>8} {:>6} {:>8} {:>8} {:>6} {:>6} {:>7} {:>6} {:>4} {:>6} {:>6} {:>7}  verdict\n",
         "stage",
         "compared",
         "own",
@@ -353,7 +353,7 @@ pub fn show(reports: &[Report]) -> String {
         let lines = if tally.lines == 0 { "-".to_owned() } else { tally.lines.to_string() };
         let _ = writeln!(
             text,
-            "{:<22} {:>8} {:>6} {:>8} {:>8} {:>6} {:>6} {:>7} {:>6} {:>4} {:>6} {:>6} {:>6.1}s  {verdict}",
+            "{:<26} {:>8} {:>6} {:>8} {:>8} {:>6} {:>6} {:>7} {:>6} {:>4} {:>6} {:>6} {:>6.1}s  {verdict}",
             stage.name,
             tally.compared,
             tally.own,
@@ -385,7 +385,7 @@ fn held(reports: &[Report]) -> String {
     let mut text = String::new();
     for Report { stage, tally } in reports {
         let Some((start, end)) = &tally.held else { continue };
-        let _ = writeln!(text, "{:<22} start: {start}\n{:<22}   end: {end}", stage.name, "");
+        let _ = writeln!(text, "{:<26} start: {start}\n{:<26}   end: {end}", stage.name, "");
     }
     text
 }
@@ -394,7 +394,7 @@ fn faults(reports: &[Report]) -> String {
     let kinds: BTreeSet<_> = reports.iter().flat_map(|it| it.tally.faults.keys()).collect();
     let mut text = String::new();
     for kind in kinds {
-        let _ = write!(text, "{kind:<22}");
+        let _ = write!(text, "{kind:<26}");
         for Report { stage, tally } in reports {
             let count = tally.faults.get(kind).copied().unwrap_or(0);
             let _ = write!(text, " {:02}:{count:>6}", stage.number());
