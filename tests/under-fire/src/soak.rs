@@ -372,8 +372,9 @@ pub fn show(reports: &[Report]) -> String {
     text.push_str(
         "\ncompared: transfers, tables, conversations, outputs and chats, right in every byte; own: of these\n\
          by the stage's client; lines: answers, or what was heard in a chat; cut: good clients cut off\n\
-         by a kill or by the file shrinking; turned: came as 08 or 09 left, or had to leave a chat because\n\
-         they read too slowly; worst: the longest that a client in a hurry had to wait for all it wanted\n",
+         by a kill, by the file shrinking, or (11) for want of descriptors; turned: came as 08 or 09 left,\n\
+         or had to leave a chat because they read too slowly; worst: the longest that a client in a hurry\n\
+         had to wait for all it wanted\n",
     );
     text + "\nheld, with nothing to do, by the parent + each worker at most\n"
         + &held(reports)
