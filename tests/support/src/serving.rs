@@ -348,9 +348,9 @@ pub fn goes_on_after_a_stop(stage: Stage) {
     }
     let mut comparison = Comparison::with(&file);
     let transfer = client.rest(header, |piece| comparison.piece(piece));
-    let Ok(_) = transfer else {
-        panic!("the client was cut off; the server said:\n{}", server.narration());
-    };
+    if let Err(error) = transfer {
+        panic!("the client was cut off: {error}; the server said:\n{}", server.narration());
+    }
     comparison.end();
 }
 
