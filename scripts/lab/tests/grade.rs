@@ -189,14 +189,17 @@ fn gradescope_archive_grades_a_submission() {
         said(&command.env("CARGO_TARGET_DIR", target).output().unwrap());
     };
     run("setup.sh", "");
-    run("run_autograder", "30"); // it hangs in every check, which would take longer
-    let results = fs::read_to_string(dir.path().join("results/results.json")).unwrap();
-    let results: Value = serde_json::from_str(&results).unwrap();
-    assert_eq!(results["score"], 0);
-    let tests = results["tests"].as_array().unwrap();
-    assert!(tests.iter().all(|test| test["status"] == "failed"), "{results:#}");
-    let out_of_time = |test: &&Value| {
-        test["output"].as_str().unwrap().contains("when the time for the whole run was up")
-    };
-    assert!(tests.iter().filter(out_of_time).count() > 0, "{results:#}");
+    // It hangs in every check, which would take longer. Only where the machine is so slow that the
+    // build alone takes this time does it get more.
+    let is_out_of_time = ["30", "90"].into_iter().any(|budget| {
+        run("run_autograder", budget);
+        let results = fs::read_to_string(dir.path().join("results/results.json")).unwrap();
+        let results: Value = serde_json::from_str(&results).unwrap();
+        assert_eq!(results["score"], 0);
+        let tests = results["tests"].as_array().unwrap();
+        assert!(tests.iter().all(|test| test["status"] == "failed"), "{results:#}");
+        let words = "when the time for the whole run was up";
+        tests.iter().any(|test| test["output"].as_str().unwrap().contains(words))
+    });
+    assert!(is_out_of_time, "no check was told that the time is up");
 }
