@@ -25,7 +25,7 @@ use crate::{Service, Stage};
 pub enum Manner {
     /// Takes all as fast as it comes.
     Hasty,
-    /// The stage's own client: `status`, `echo`, `get`.
+    /// The stage's own client: `status`, `echo`, `get`, `run`, `join`.
     Own,
     /// Rests after every piece.
     Slow,

@@ -139,9 +139,9 @@ impl Tormentor<'_> {
 
     /// For a moment the parent can't open anything.
     ///
-    /// Not in a chat: its users come and go, so there is a gap here and there, and `poll(2)` takes
-    /// no more descriptors than the limit says. Whoever comes fills the gaps; in 11 one may be
-    /// left for a newcomer, and none for the channel of its worker.
+    /// In a chat there may be a gap where a user has left, and the limit can't be put there: `poll(2)`
+    /// takes no more descriptors than the limit says. Whoever comes fills the gaps; in 11 one may
+    /// be left for a newcomer, and none for the channel of its worker.
     fn take_descriptors(&mut self) -> &'static str {
         let pid = self.server.pid();
         let limit = match self.stage.service {
