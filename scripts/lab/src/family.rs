@@ -86,6 +86,18 @@ pub fn written() -> u64 {
     descendants(&BTreeSet::new()).iter().map(|it| of_process(it.pid)).sum()
 }
 
+/// The letter of a process's state, `None` if it is gone. See proc_pid_stat(5).
+pub fn state(pid: i32) -> Option<char> {
+    read(pid).map(|it| it.state)
+}
+
+/// Does everybody else on this machine, or in this pid namespace, sleep or stand still? Who has
+/// ended is at work until it is reaped.
+pub fn others_rest() -> bool {
+    let own = Pid::this().as_raw();
+    all().iter().all(|it| it.pid == own || matches!(it.state, 'S' | 'T'))
+}
+
 /// Reaps the children that have ended; returns their states, by pid.
 pub fn reap_ended() -> Vec<WaitStatus> {
     let mut ended = Vec::new();
@@ -101,6 +113,7 @@ pub fn reap_ended() -> Vec<WaitStatus> {
 #[derive(Clone, Copy, Debug)]
 struct Process {
     pid: i32,
+    state: char,
     parent: i32,
     group: i32,
 }
@@ -115,10 +128,11 @@ fn read(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name stands in brackets and may hold blanks and brackets itself.
     let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(1);
+    let mut fields = rest.split(' ');
+    let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    Some(Process { pid, parent, group })
+    Some(Process { pid, state, parent, group })
 }
 
 fn descendants(spare: &BTreeSet<i32>) -> Vec<Process> {

@@ -157,6 +157,9 @@ impl Soak<'_> {
             self.ledger.note(|tally| tally.lives += 1);
             self.live(life);
         }
+        if self.stage.service == Service::Programs && self.offer.is_abused() {
+            self.fail("something was run that nobody may run");
+        }
     }
 
     fn begin(&self, served: &Path, port: u16) -> Life {
@@ -171,10 +174,11 @@ impl Soak<'_> {
             9 => &["--time-limit", "120", "--stall-timeout", "60"],
             _ => &[],
         });
-        let server = match self.stage.service {
-            Service::Programs => self.stage.serve(self.offer.dir(), &args),
-            _ => self.stage.serve(served, &args),
+        let source = match self.stage.service {
+            Service::Programs => self.offer.dir(),
+            _ => served,
         };
+        let server = self.stage.serve(source, &args);
         let workers = server.wait_workers(self.workers_at_rest());
         Life { server, served: served.to_owned(), workers, killed: Mutex::default() }
     }
@@ -206,9 +210,6 @@ impl Soak<'_> {
             self.fail(&format!("after all clients have left, {grown}"));
         }
         self.ledger.note(|tally| tally.held = Some((start, end)));
-        if self.offer.is_abused() {
-            self.fail("something was run that nobody may run");
-        }
 
         if leaves {
             self.leave_under_load(&mut life);
@@ -268,12 +269,16 @@ impl Soak<'_> {
     /// 08 or 09 is told to leave while clients come: whoever has got a byte gets them all.
     fn leave_under_load(&self, life: &mut Life) {
         let mut chance = self.chance(99);
+        let signals = match self.stage.number() {
+            8 => &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1][..],
+            _ => &[Signal::SIGTERM, Signal::SIGINT],
+        };
         let pid = life.server.pid();
         self.versions.serve_the_largest(&life.served); // so that transfers are under way
         self.ledger.harm(Kind::Leaving, || {
             self.load(life, &|| !proc::alive(pid), &mut || {
                 thread::sleep(Duration::from_millis(300) + chance.millis(700));
-                life.server.signal(pid, chance.pick(&[Signal::SIGTERM, Signal::SIGINT]));
+                life.server.signal(pid, chance.pick(signals));
                 let left =
                     poll_until(Duration::from_secs(100), || (!proc::alive(pid)).then_some(()));
                 assert!(left.is_some(), "the server doesn't leave");

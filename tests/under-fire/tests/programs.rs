@@ -11,6 +11,7 @@ use support::habits::{gives_back_descriptors, sleeps_when_idle};
 use support::line::{LineClient, shown};
 use support::programs::Programs;
 use support::server::Server;
+use support::trace::Tracer;
 use support::wait::{limit, wait_for};
 use support::{proc, trace};
 use under_fire::fault::Fault;
@@ -77,9 +78,24 @@ impl Target {
         Self { server, _programs: programs }
     }
 
+    /// A client gets what the program prints.
     #[track_caller]
-    fn ask(&self, seen: Seen) {
-        ask(LineClient::connect(self.server.addr()), seen);
+    fn ask(&self) {
+        ask(LineClient::connect(self.server.addr()), Output);
+    }
+
+    /// This client gets what `seen` says while calls fail; then others are served, by the same
+    /// workers as ever.
+    #[track_caller]
+    fn judge(&self, struck: Tracer, client: LineClient, seen: Seen, workers: &[i32]) {
+        ask(client, seen);
+        self.wait_settled();
+        drop(struck);
+        for _ in 0..2 {
+            self.ask();
+        }
+        self.wait_settled();
+        assert_eq!(self.server.workers(), workers, "a worker has died");
     }
 
     /// Everybody is there, asleep, and nobody else.
@@ -137,21 +153,15 @@ fn strike(table: &[Row], whom: fn(&Server) -> Vec<i32>) {
         return;
     }
     let target = Target::new();
-    target.ask(Output);
+    target.ask();
     target.wait_settled();
     let workers = target.server.workers();
     let family = [vec![target.server.pid()], workers.clone()].concat();
     let before: Vec<usize> = family.iter().map(|&pid| proc::fds(pid).len()).collect();
     each(table, |fault, seen| {
         let struck = fault.strike(&whom(&target.server));
-        target.ask(seen);
-        target.wait_settled();
-        drop(struck);
-        for _ in 0..2 {
-            target.ask(Output);
-        }
-        target.wait_settled();
-        assert_eq!(target.server.workers(), workers, "a worker has died");
+        let client = LineClient::connect(target.server.addr());
+        target.judge(struck, client, seen, &workers);
     });
     for (pid, before) in family.into_iter().zip(before) {
         gives_back_descriptors(pid, before);
@@ -183,19 +193,12 @@ fn connection_that_fails_is_told_to_its_client() {
         return;
     }
     let target = Target::new();
-    target.ask(Output);
+    target.ask();
     target.wait_settled();
     let workers = target.server.workers();
     let client = LineClient::connect(target.server.addr());
     target.server.wait_all_read(1);
     target.wait_settled();
     let struck = Fault { call: "recvfrom", error: "ECONNRESET", when: "1" }.strike(&workers);
-    ask(client, Line("error: recv: "));
-    target.wait_settled();
-    drop(struck);
-    for _ in 0..2 {
-        target.ask(Output);
-    }
-    target.wait_settled();
-    assert_eq!(target.server.workers(), workers, "a worker has died");
+    target.judge(struck, client, Line("error: recv: "), &workers);
 }

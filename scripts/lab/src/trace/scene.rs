@@ -134,12 +134,10 @@ impl Scene {
         wait_until("the killed worker is reaped", || Ok(!Path::new(&path).exists()))
     }
 
-    /// Does a process wait, and not only for a processor? See proc_pid_stat(5).
+    /// Does a process wait, and not only for a processor?
     fn is_at_rest(&self, pid: i32) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         let stopped = |it: &Record| it.pid == pid && it.what == What::Poke("SIGSTOP".to_owned());
-        match state {
+        match family::state(pid) {
             None | Some('S' | 'Z' | 'X') => true,
             Some('t' | 'T') => self.pokes.iter().any(stopped),
             Some(_) => false,

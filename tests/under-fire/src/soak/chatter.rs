@@ -30,11 +30,9 @@ impl Visitor<'_> {
         let mut listener = User::connect(self);
         let mut speaker = User::connect(self);
         let id = new_speaker();
-        let mut said = 0;
         // Nobody tells a user that it is in the chat. So one speaks until the other hears it.
         listener.wait_until("to hear its speaker", |listener| {
-            speaker.say(id, said);
-            said += 1;
+            speaker.say(id);
             speaker.look();
             listener.next.contains_key(&id)
         });
@@ -43,16 +41,15 @@ impl Visitor<'_> {
             return self.own_join(listener);
         }
         let pause = self.chance.millis(if manner == Manner::Stalling { 2500 } else { 60 });
-        for number in said..=said + self.chance.below(40) {
-            speaker.say(id, number);
+        for count in 0..=self.chance.below(40) {
+            speaker.say(id);
             if manner != Manner::HalfClosed {
                 speaker.look();
             }
-            if manner == Manner::Slow || manner == Manner::Stalling && number == said {
+            if manner == Manner::Slow || manner == Manner::Stalling && count == 0 {
                 thread::sleep(pause);
             }
         }
-        let all = speaker.said;
         if manner == Manner::HalfClosed {
             speaker.client.half_close();
             speaker.may_end = true;
@@ -60,7 +57,7 @@ impl Visitor<'_> {
         listener.wait_until("to hear all", |listener| {
             speaker.look();
             assert!(!speaker.has_ended || speaker.may_end, "the speaker's connection ended");
-            listener.next[&id] == all
+            listener.next[&id] == speaker.said
         });
         listener.got()
     }
@@ -128,9 +125,11 @@ impl User {
         }
     }
 
-    fn say(&mut self, id: u64, number: usize) {
-        self.client.send(line(id, number));
-        self.said = number + 1;
+    /// Says the next line of this speaker.
+    #[track_caller]
+    fn say(&mut self, id: u64) {
+        self.client.send(line(id, self.said));
+        self.said += 1;
     }
 
     /// Looks what has come, again and again, until `done`.

@@ -32,9 +32,8 @@ pub struct Tormentor<'a> {
 
 #[derive(Clone, Copy)]
 enum Fault {
-    KillWorker,
-    FreezeWorker,
-    FreezeParent,
+    Kill(i32),
+    Freeze(i32),
     Signals,
     NoDescriptors,
     Replace,
@@ -44,16 +43,16 @@ enum Fault {
 impl Tormentor<'_> {
     /// A pause, then a fault that fits the stage.
     pub fn strike(&mut self) {
-        use Fault::{
-            FreezeParent, FreezeWorker, KillWorker, NoDescriptors, Replace, Shrink, Signals,
-        };
+        use Fault::{Freeze, Kill, NoDescriptors, Replace, Shrink, Signals};
         thread::sleep(self.chance.millis(600));
-        let mut faults = vec![FreezeParent, Signals, NoDescriptors];
-        if !self.server.workers().is_empty() {
+        let mut faults = vec![Freeze(self.server.pid()), Signals, NoDescriptors];
+        let workers = self.server.workers(); // in a chat there may be none
+        if !workers.is_empty() {
+            let worker = self.chance.pick(&workers);
             // Where nobody is replaced, a kill is dear.
             let kills = if self.is_dear() { self.chance.below(16) / 15 } else { 3 };
-            faults.extend([FreezeWorker; 2]);
-            faults.extend(vec![KillWorker; kills]);
+            faults.extend([Freeze(worker); 2]);
+            faults.extend(vec![Kill(worker); kills]);
         }
         match self.stage.service {
             // Stage 04 doesn't say how long the file is: what was there when it read is all.
@@ -62,12 +61,8 @@ impl Tormentor<'_> {
             Service::Table | Service::Echo | Service::Programs | Service::Chat => {}
         }
         let name = match self.chance.pick(&faults) {
-            KillWorker => self.kill_worker(),
-            FreezeWorker => self.freeze_worker(),
-            FreezeParent => {
-                self.freeze(self.server.pid());
-                "parent frozen"
-            }
+            Kill(worker) => self.kill(worker),
+            Freeze(pid) => self.freeze(pid),
             Signals => self.send_signals(),
             NoDescriptors => self.take_descriptors(),
             Replace => {
@@ -85,10 +80,7 @@ impl Tormentor<'_> {
     }
 
     /// Whoever the worker has may be cut off. In 01 and 02 that is nobody, in 09 it can be many.
-    fn kill_worker(&mut self) -> &'static str {
-        let Some(worker) = self.worker() else {
-            return "nobody to kill";
-        };
+    fn kill(&self, worker: i32) -> &'static str {
         if self.is_dear() {
             self.killed.lock().unwrap().push(worker);
         }
@@ -107,24 +99,11 @@ impl Tormentor<'_> {
         "worker killed"
     }
 
-    /// Any worker. In a chat (11) there may be none, and it may end before something is done to it.
-    fn worker(&mut self) -> Option<i32> {
-        let workers = self.server.workers();
-        (!workers.is_empty()).then(|| self.chance.pick(&workers))
-    }
-
-    fn freeze_worker(&mut self) -> &'static str {
-        let Some(worker) = self.worker() else {
-            return "nobody to freeze";
-        };
-        self.freeze(worker);
-        "worker frozen"
-    }
-
-    fn freeze(&mut self, pid: i32) {
+    fn freeze(&mut self, pid: i32) -> &'static str {
         signal(pid, Signal::SIGSTOP);
         thread::sleep(self.chance.millis(300));
         signal(pid, Signal::SIGCONT);
+        if pid == self.server.pid() { "parent frozen" } else { "worker frozen" }
     }
 
     /// Signals that mean nothing to the server.
@@ -180,7 +159,7 @@ impl Tormentor<'_> {
     }
 }
 
-/// Sends a signal to a process, if it is still there.
+/// Sends a signal to a process, if it is still there: in a chat (11) a worker goes with its user.
 fn signal(pid: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid), signal);
 }

@@ -1,9 +1,7 @@
 //! A reader with several terminals, working through a page.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::fd::AsFd;
-use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use crate::family;
 use crate::notes::console::expect::{ELISION, Ends, Expected, Match, look};
 use crate::notes::console::script::{Action, Step};
 use crate::notes::console::terminal::Terminal;
@@ -95,7 +94,7 @@ impl Session {
         let mut looks = 0;
         while looks < LOOKS && Instant::now() < deadline {
             self.take_all();
-            looks = if is_quiet() { looks + 1 } else { 0 };
+            looks = if family::others_rest() { looks + 1 } else { 0 };
             self.wait(BETWEEN_LOOKS)?;
         }
         Ok(())
@@ -229,16 +228,4 @@ impl Session {
 /// Need the command not end before the next step?
 fn may_go_on(step: &Step) -> bool {
     !step.has_to_end && (!step.is_command() || !step.expected.is_empty())
-}
-
-/// Does everybody else in this world sleep, or stand still? Who has ended is at work until it is
-/// reaped. See proc_pid_stat(5).
-fn is_quiet() -> bool {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|&pid| pid != process::id()).all(|pid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        matches!(state, None | Some('S' | 'T'))
-    })
 }
