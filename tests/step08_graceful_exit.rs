@@ -378,6 +378,7 @@ fn get_receives_the_whole_file_from_a_server_that_is_leaving() {
 fn ctrl_c_for_the_whole_group_cuts_nobody_short() {
     let mut scene = Scene::set(&["--workers", "3"]);
     let client = scene.client();
+    scene.server.wait_all_asleep(); // a newborn may still have its parent's handlers
     scene.server.signal(-scene.server.pid(), Signal::SIGINT);
     wait_refused(scene.server.addr());
     client.assert_gets_the_rest();
@@ -390,6 +391,7 @@ fn signal_to_every_process_cuts_nobody_short() {
     for signal in LEAVE {
         let mut scene = Scene::set(&["--workers", "3"]);
         let client = scene.client();
+        scene.server.wait_all_asleep();
         for pid in [scene.server.workers(), vec![scene.server.pid()]].concat() {
             scene.server.signal(pid, signal);
         }

@@ -514,6 +514,7 @@ fn ctrl_c_for_the_whole_group_ends_it_well() {
     let mut scene = Scene::of(3, 5);
     scene.room[0].send("the last words, without a newline");
     scene.server().wait_all_read(3);
+    scene.server().wait_all_asleep(); // a newborn may still have its parent's handlers
     scene.server().signal(-scene.server().pid(), Signal::SIGINT);
     scene.room.hear(0, "the last words, without a newline");
     for user in 0..3 {
@@ -525,6 +526,7 @@ fn ctrl_c_for_the_whole_group_ends_it_well() {
 #[test]
 fn signals_to_workers_are_none_of_their_business() {
     let mut scene = Scene::of(3, 5);
+    scene.server().wait_all_asleep();
     for signal in LEAVE {
         for &worker in &scene.workers {
             scene.server().signal(worker, signal);

@@ -253,6 +253,15 @@ impl Server {
         wait_for("the parent to sleep", limit(), || proc::state(self.pid) == Some('S'));
     }
 
+    /// Waits until the parent and its workers sleep: each worker has made its preparations.
+    #[track_caller]
+    pub fn wait_all_asleep(&self) {
+        wait_for("the parent and its workers to sleep", limit(), || {
+            let family = [vec![self.pid], self.workers()].concat();
+            family.into_iter().all(|pid| proc::state(pid) == Some('S'))
+        });
+    }
+
     /// Sends a signal to the parent, to one of its workers, or with a negative pid to a group.
     #[track_caller]
     pub fn signal(&self, pid: i32, signal: Signal) {
