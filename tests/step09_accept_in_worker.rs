@@ -13,7 +13,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -105,12 +105,18 @@ fn connect_idle(server: &Server) -> (LineClient, i32) {
     (client, worker)
 }
 
-/// Waits until nobody can connect any more.
+/// Waits until nobody can connect any more, and everybody has heard that the server leaves.
 #[track_caller]
-fn wait_refused(address: SocketAddr) {
+fn wait_leaving(server: &Server) {
     wait_for("new clients to be refused", limit(), || {
-        let attempt = TcpStream::connect(address);
+        let attempt = TcpStream::connect(server.addr());
         attempt.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    // The workers are told a moment later, and may have to wait for a processor before they act.
+    let asleep = |&pid: &i32| proc::state(pid) == Some('S');
+    wait_for("parent and workers to have done what they do at once", limit(), || {
+        let parent = server.pid();
+        !proc::alive(parent) || asleep(&parent) && server.workers().iter().all(asleep)
     });
 }
 
@@ -702,6 +708,7 @@ fn nobody_keeps_anything_of_1000_requests() {
     let family = [server.wait_workers(3), vec![server.pid()]].concat();
     assert_serves(&server);
     wait_no_others(&server);
+    server.wait_all_asleep(); // a newborn hasn't opened yet what it needs
     let before: Vec<usize> = family.iter().map(|&pid| proc::fds(pid).len()).collect();
     for _ in 0..100 {
         let mut clients = [(); 10].map(|()| connect(&server));
@@ -822,7 +829,7 @@ fn program_under_way_is_finished() {
         let mut server = start(&programs, &[&PATIENT[..], &["--workers", "2"]].concat());
         let mut clients = [(); 3].map(|()| begin(&server, "waits"));
         server.signal(server.pid(), signal);
-        wait_refused(server.addr());
+        wait_leaving(&server);
         fs::write(programs.notes(), "").unwrap();
         for client in &mut clients {
             assert_bytes("the rest of the output", &client.read_to_end(), b"done\n");
@@ -839,7 +846,7 @@ fn request_half_received_is_finished() {
     clients[0].send("hel");
     tcp::wait_all_read(server.port(), 2);
     server.signal(server.pid(), Signal::SIGTERM);
-    wait_refused(server.addr());
+    wait_leaving(&server);
     clients[0].send("lo\r\n");
     clients[1].send("hello\r\n");
     for client in &mut clients {
@@ -867,7 +874,7 @@ fn ctrl_c_for_the_whole_group_cuts_no_program_short() {
     let mut server = start(&programs, &[&PATIENT[..], &["--workers", "3"]].concat());
     let mut clients = [(); 3].map(|()| begin(&server, "waits"));
     server.signal(-server.pid(), Signal::SIGINT);
-    wait_refused(server.addr());
+    wait_leaving(&server);
     fs::write(programs.notes(), "").unwrap();
     for client in &mut clients {
         assert_bytes("the rest of the output", &client.read_to_end(), b"done\n");
@@ -883,7 +890,7 @@ fn second_signal_kills_what_is_left() {
         let mut server = start(&programs, &[&PATIENT[..], &["--workers", "3"]].concat());
         let mut client = begin(&server, "endless");
         server.signal(server.pid(), Signal::SIGTERM);
-        wait_refused(server.addr());
+        wait_leaving(&server);
         wait_for("the idle workers to leave and the parent to wait", limit(), || {
             server.workers().len() == 1 && proc::state(server.pid()) == Some('S')
         });
@@ -911,7 +918,7 @@ fn port_is_free_while_the_last_program_is_finished() {
     let mut old = start(&programs, &[&PATIENT[..], &["--workers", "2"]].concat());
     let mut client = begin(&old, "waits");
     old.signal(old.pid(), Signal::SIGTERM);
-    wait_refused(old.addr());
+    wait_leaving(&old);
     let new = start(&programs, &["--workers", "1", "--port", &old.port().to_string()]);
     assert_serves(&new);
     fs::write(programs.notes(), "").unwrap();
@@ -977,7 +984,7 @@ fn nobody_works_while_the_server_leaves() {
     let server = start(&programs, &[&PATIENT[..], &["--workers", "2"]].concat());
     let _client = begin(&server, "endless");
     server.signal(server.pid(), Signal::SIGTERM);
-    wait_refused(server.addr());
+    wait_leaving(&server);
     habits::sleeps_when_idle(&server);
 }
 

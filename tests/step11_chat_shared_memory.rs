@@ -269,6 +269,9 @@ fn writer_that_waits_sleeps() {
     scene.freeze_worker_of(2);
     scene.room[0].send_what_fits(&speech("zero", 1500, LINE), MOMENT);
     habits::all_sleep(|| vec![scene.server().pid(), scene.workers[0], scene.workers[1]]);
+    // Once that one has been given up, nobody waits any more, and whoever was busy sleeps, too.
+    let still = proc::state(scene.workers[2]);
+    assert_eq!(still, Some('T'), "nobody slept while the worker of user 2 stood still; its state");
 }
 
 #[test]

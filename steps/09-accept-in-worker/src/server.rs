@@ -97,8 +97,9 @@ impl Server {
             say!(self.parent, "somebody waits: worker {number} is told");
         }
         // It may die before it accepts, stand still, or have no descriptor left. So as long as
-        // somebody waits, the next one is told.
-        self.look_again.get_or_insert(Instant::now() + MOMENT);
+        // somebody waits, the next one is told. Each has a moment from its own word on: the turns
+        // would be lost if another was told meanwhile.
+        self.look_again = Some(Instant::now() + MOMENT);
     }
 
     fn hear(&mut self) -> io::Result<()> {
