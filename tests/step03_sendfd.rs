@@ -279,7 +279,7 @@ fn client_that_never_reads_costs_one_worker_and_bounded_memory() {
     let (mut deaf, worker) = connect_and_occupy(&server);
     let before = proc::memory_kib(worker);
     let line = [&letters(1000)[..], b"\n"].concat();
-    deaf.send_what_fits(&line.repeat(32 << 10), Duration::from_millis(300));
+    deaf.send_until_full(&line.repeat(32 << 10), &server);
     let (mut other, _) = connect_and_occupy(&server);
     for _ in 0..10 {
         other.ask("still there?");

@@ -4,7 +4,6 @@
 
 use std::io::{Seek, Write};
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::fake_server::FakeServer;
 use crate::habits::fails_with_one_line;
@@ -175,7 +174,7 @@ pub fn answers_all_before_the_end(server: &Server) {
 pub fn answers_a_late_reader(server: &Server) {
     let mut client = LineClient::connect(server.addr());
     let line = [&letters(2000)[..], b"\n"].concat();
-    let sent = client.send_what_fits(&line.repeat(16 << 10), Duration::from_millis(300));
+    let sent = client.send_until_full(&line.repeat(16 << 10), server);
     for _ in 0..sent / line.len() {
         client.expect(letters(2000).to_ascii_uppercase());
     }

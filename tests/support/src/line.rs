@@ -12,6 +12,7 @@ use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::grading::report;
+use crate::server::Server;
 use crate::tcp::read_some;
 use crate::wait::limit;
 
@@ -130,6 +131,26 @@ impl LineClient {
         }
         self.stream.set_write_timeout(Some(limit())).unwrap();
         sent
+    }
+
+    /// Sends bytes until all are sent, or the buffers between here and `server` are full: nothing
+    /// fits, and the server has nothing to do. One that a busy machine doesn't let run may take
+    /// nothing for a while as well, and isn't full. Returns how many were taken.
+    #[track_caller]
+    pub fn send_until_full(&mut self, bytes: &[u8], server: &Server) -> usize {
+        const MOMENT: Duration = Duration::from_millis(300);
+        let mut sent = 0;
+        let mut deadline = Instant::now() + limit();
+        loop {
+            let more = self.send_what_fits(&bytes[sent..], MOMENT);
+            sent += more;
+            if more > 0 {
+                deadline = Instant::now() + limit();
+            }
+            if sent == bytes.len() || server.stands_still() || Instant::now() >= deadline {
+                return sent;
+            }
+        }
     }
 
     /// The next line, without its newline.

@@ -262,6 +262,15 @@ impl Server {
         });
     }
 
+    /// Do the parent and its workers all sleep at this very moment? Whoever hands something to
+    /// another and then sleeps is given away by its count of switches.
+    pub(crate) fn stands_still(&self) -> bool {
+        let family = [vec![self.pid], self.workers()].concat();
+        let switches = || family.iter().map(|&pid| proc::ctxt_switches(pid)).collect::<Vec<_>>();
+        let before = switches();
+        family.iter().all(|&pid| proc::state(pid) == Some('S')) && switches() == before
+    }
+
     /// Sends a signal to the parent, to one of its workers, or with a negative pid to a group.
     #[track_caller]
     pub fn signal(&self, pid: i32, signal: Signal) {
