@@ -36,7 +36,7 @@ const UNKNOWN: f64 = 3.0;
 const PATIENCE: f64 = 10.0;
 
 /// The times of the reference on one machine, in seconds.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Times {
     /// What the probe took.
     probe: f64,
@@ -46,7 +46,7 @@ struct Times {
 }
 
 /// The times, and how much slower this machine is now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pace {
     times: Times,
     slower: f64,

@@ -464,6 +464,9 @@ pub fn closes_on_exec(stage: Stage) {
     habits::closes_on_exec(&scene.server);
     let mut client = stage.connect(scene.server.addr());
     client.header();
+    // The header may come long before the rest: what that needs is opened by the time its worker
+    // waits for this client.
+    scene.server.wait_all_asleep();
     habits::closes_on_exec(&scene.server);
 }
 

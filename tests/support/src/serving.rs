@@ -178,6 +178,7 @@ pub fn serves_no_more_at_once_than_it_has_workers(stage: Stage) {
         !came,
         "both workers had a client that didn't read, and a third one was sent something"
     );
+    server.wait_all_asleep(); // whoever wants more processes for a transfer has made them by then
     assert_nobody_but(&server, &family);
     for (client, header) in served.into_iter().zip(headers) {
         whole(client.rest(header, |_| {}));
@@ -300,30 +301,33 @@ pub fn gives_up_a_client_that_stops_reading(stage: Stage) {
 /// A client that reads slowly but steadily gets all, however long it takes.
 ///
 /// It rests so long that a send which waits for it times out twice: at first it comes back half
-/// done, then with nothing. A splice waits inside up to three times before it comes back half done:
-/// so the first rest is long, and the next splice lasts into the second. It never rests so long
-/// that it could be taken for one that has stopped, but all in all it takes longer than that.
+/// done, then with nothing. A splice waits inside up to three times before it comes back half done,
+/// which is three quarters of the stall timeout: so the first rest is longer, and begins when the
+/// worker waits, and the next splice lasts into the second. The client never rests so long that it
+/// could be taken for one that has stopped, but all in all it takes longer than that.
 #[track_caller]
 pub fn bears_with_a_slow_client(stage: Stage) {
-    const RESTS: [Duration; 3] =
-        [Duration::from_millis(2500), Duration::from_millis(1200), Duration::from_millis(1800)];
-    const REST_EVERY: usize = 512 << 10; // bytes: little, or the kernel's buffers would even it out
+    const STALL_TIMEOUT: &str = "6";
+    const FIRST_REST: Duration = Duration::from_secs(5);
+    const SECOND_REST: Duration = Duration::from_secs(2);
+    const BETWEEN: u64 = 512 << 10; // bytes: little, or the kernel's buffers would even it out
     let dir = TempDir::new().unwrap();
     // No two parts of it are alike: one that is sent twice, or never, is seen.
     let file = sample(dir.path(), 20 << 20);
-    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", "3"]);
+    let server = stage.serve(&file, &["--workers", "1", "--stall-timeout", STALL_TIMEOUT]);
+    let worker = server.workers()[0];
     let mut client = stage.connect(server.addr());
     let header = client.header();
+    wait_for("the worker to wait for its client", limit(), || proc::state(worker) == Some('S'));
+    thread::sleep(FIRST_REST);
     let mut comparison = Comparison::with(&file);
-    let (mut at_once, mut rests) = (REST_EVERY, RESTS.into_iter());
+    let mut came = 0;
     let transfer = client.rest(header, |piece| {
         comparison.piece(piece);
-        at_once += piece.len();
-        if at_once >= REST_EVERY
-            && let Some(rest) = rests.next()
-        {
-            at_once = 0;
-            thread::sleep(rest);
+        let before = came;
+        came += piece.len() as u64;
+        if (before..came).contains(&BETWEEN) {
+            thread::sleep(SECOND_REST);
         }
     });
     whole(transfer);
