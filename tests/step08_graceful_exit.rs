@@ -282,7 +282,7 @@ fn client_that_comes_with_the_signal_gets_all_or_nothing() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test has to be many clients at once")]
 fn under_load_every_client_gets_all_or_nothing() {
-    const SIZE: usize = 3_000_000;
+    const SIZE: usize = 9_000_000; // a transfer that takes its time
     let dir = TempDir::new().unwrap();
     let file = sample(dir.path(), SIZE);
     let stream = STAGE.format.stream(format!("sample-{SIZE}.bin").as_bytes(), &sample_bytes(SIZE));
@@ -328,8 +328,18 @@ fn leaving_server_sleeps_while_it_waits() {
 fn signal_right_after_the_death_of_a_worker_is_obeyed() {
     for round in 0..10 {
         let mut scene = Scene::set(&[&["--workers", "3"][..], &PATIENT].concat());
-        scene.server.kill(scene.server.workers()[round % 3]);
+        let (parent, worker) = (scene.server.pid(), scene.server.workers()[round % 3]);
+        // Every other time the parent stands still meanwhile, and finds both when it goes on.
+        let both_at_once = round % 2 == 0;
+        if both_at_once {
+            scene.server.freeze(parent);
+        }
+        scene.server.kill(worker);
+        if both_at_once {
+            wait_for("the worker to be dead", limit(), || !proc::alive(worker));
+        }
         scene.signal(LEAVE[round % 3]);
+        scene.server.signal(parent, Signal::SIGCONT);
         scene.server.wait_exit(limit()); // the contract doesn't say with which status
         assert_eq!(proc::session(scene.server.pid()), [], "the server ended before its workers");
     }

@@ -24,7 +24,7 @@ fn flood(who: &str) -> Vec<u8> {
 /// lines of every other, once and in order, and none of its own.
 #[track_caller]
 pub fn loses_nothing_in_a_crowd(bin: &str, users: usize, lines: usize) {
-    const LENGTH: usize = 20;
+    const LENGTH: usize = 100; // so few lines that there is time for a call of send for each
     let room = Room::of(bin, users);
     let speeches: Vec<Vec<u8>> =
         (0..users).map(|who| speech(&who.to_string(), lines, LENGTH)).collect();
@@ -75,8 +75,10 @@ pub fn tells_the_slow(bin: &str) {
 /// An error, the last that a user heard, when that isn't that it was too slow.
 #[track_caller]
 fn hear_the_last_words(bin: &str) -> Result<(), String> {
+    // In long lines, which are the quickest to pass on.
+    const LONG: usize = 8000;
     let mut room = Room::of(bin, 5);
-    let said = flood("zero");
+    let said = speech("zero", FLOOD / LONG, LONG);
     let heard = room.talk(&[&said, b""], &[0, said.len()]);
     assert_bytes("what user 1 heard", &heard[1], &said);
     for _ in 2..5 {

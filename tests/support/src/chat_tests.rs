@@ -44,9 +44,9 @@ macro_rules! chat_tests {
 
             // Crowds.
             five_users_hear_all_lines_once_and_in_order =>
-                chat_crowds::loses_nothing_in_a_crowd($bin, 5, 2000);
+                chat_crowds::loses_nothing_in_a_crowd($bin, 5, 400);
             fifty_users_hear_all_lines_once_and_in_order =>
-                chat_crowds::loses_nothing_in_a_crowd($bin, 50, 1000);
+                chat_crowds::loses_nothing_in_a_crowd($bin, 50, 200);
             few_words_are_heard_in_a_flood => chat_crowds::hears_everybody_in_a_flood($bin);
 
             // Users who don't read.
