@@ -13,6 +13,7 @@
 )]
 
 use std::fs::File;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -115,13 +116,15 @@ fn rate_and_time_left_are_right() {
 
 #[test]
 fn progress_says_100_percent_only_at_the_end() {
-    // A line is due at 99.96 %: the first bytes after a second in which none came.
+    // A line is due at 99.96 %: the first bytes after a second in which none came. That second begins
+    // when get has taken those before.
     let (head, middle, tail) = (999_500, 100, 400);
     let header = STAGE.format.header(NAME.as_bytes(), head + middle + tail);
     let start = [header, chunks_of(head)].concat();
     let server = FakeServer::start(move |mut client| {
         let pause = Duration::from_millis(1100);
-        client.drip(&start, start.len(), pause);
+        client.drip(&start, start.len(), Duration::ZERO);
+        thread::sleep(pause);
         client.drip(&chunks_of(middle), usize::MAX, pause);
         client.send(&[chunks_of(tail), END_MARK.to_vec()].concat());
     });

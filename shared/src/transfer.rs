@@ -24,7 +24,7 @@ use crate::tcp::{set_timeout, try_recv};
 pub struct Connection {
     socket: OwnedFd,
     stall_timeout: Duration,
-    /// How many times in a row a send waited in vain. Each wait is a [`WAITS`]th of the timeout.
+    /// How many waits in a row nothing has moved. Each is a [`WAITS`]th of the timeout.
     waits: u32,
     /// What the peer had not acknowledged when we last looked.
     unacknowledged: i32,
@@ -107,7 +107,7 @@ impl Connection {
     /// `ETIMEDOUT` when there was none for the whole stall timeout.
     pub(crate) fn waited(&mut self) -> io::Result<()> {
         let unacknowledged = unacknowledged(&self.socket)?;
-        self.waits = if unacknowledged == self.unacknowledged { self.waits + 1 } else { 1 };
+        self.waits = if unacknowledged == self.unacknowledged { self.waits + 1 } else { 0 };
         self.unacknowledged = unacknowledged;
         if self.waits < WAITS {
             return Ok(());

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::tcp::read_some;
-use crate::wait::limit;
+use crate::tcp::{self, read_some};
+use crate::wait::{limit, poll_until};
 use crate::wire::reset_when_closed;
 
 /// Plays its part to one client after the other, on a port of its own.
@@ -86,14 +86,29 @@ impl FakeConnection {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// Sends `bytes` in pieces of `len` bytes, each as a packet of its own, with a pause after each.
+    /// Sends `bytes` in pieces of `len` bytes, each as a packet of its own. After each it waits for
+    /// this pause, and until the client has taken the piece: one that is held up for a while doesn't
+    /// find many of them at once. Should a client take none before there are more, it gets more.
     pub fn drip(&mut self, bytes: &[u8], len: usize, pause: Duration) -> bool {
+        const MOMENT: Duration = Duration::from_secs(3);
         self.stream.set_nodelay(true).unwrap();
+        let mut takes_each = true;
         bytes.chunks(len).all(|piece| {
-            let taken = self.send(piece);
-            thread::sleep(pause);
-            taken
+            let next = Instant::now() + pause;
+            let sent = self.send(piece);
+            takes_each = takes_each && poll_until(MOMENT, || self.taken().then_some(())).is_some();
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            sent
         })
+    }
+
+    /// Has the client read all that has come, or left?
+    fn taken(&self) -> bool {
+        let ports = [self.stream.peer_addr(), self.stream.local_addr()];
+        let [Ok(client), Ok(server)] = ports.map(|it| it.map(|address| address.port())) else {
+            return true;
+        };
+        !matches!(tcp::unread(client, server), Some(1..))
     }
 
     /// Reads until the client has sent `count` lines.

@@ -193,7 +193,7 @@ struct Activity {
     /// CPU time in units of 10 ms.
     ticks: u64,
     wake_ups: u64,
-    /// It works, or would if a busy machine let it: a starved loop hardly uses any time.
+    /// A thread of it works, or would if a busy machine let it: a starved loop hardly uses any time.
     running: bool,
 }
 
@@ -208,7 +208,7 @@ impl fmt::Display for Activity {
 
 impl Activity {
     fn so_far(pid: i32) -> Self {
-        let running = proc::state(pid) == Some('R');
+        let running = proc::runs(pid);
         Self { pid, ticks: proc::cpu_ticks(pid), wake_ups: proc::ctxt_switches(pid), running }
     }
 

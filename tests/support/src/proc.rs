@@ -4,6 +4,7 @@
 //! descriptors: the functions say so with `None` or nothing, and don't panic.
 
 use std::fs;
+use std::path::Path;
 
 use nix::libc;
 
@@ -24,7 +25,11 @@ pub struct Stat {
 /// Reads `/proc/PID/stat`; `None` once the process is reaped.
 #[must_use]
 pub fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_at(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn stat_at(path: &Path) -> Option<Stat> {
+    let text = fs::read_to_string(path).ok()?;
     // The second field is the program's name in brackets and may hold blanks and brackets.
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
@@ -42,6 +47,16 @@ pub fn stat(pid: i32) -> Option<Stat> {
 #[must_use]
 pub fn state(pid: i32) -> Option<char> {
     stat(pid).map(|stat| stat.state)
+}
+
+/// Does one of its threads run, or would it if a processor were free?
+#[must_use]
+pub fn runs(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let runs = |path: &Path| stat_at(path).is_some_and(|stat| stat.state == 'R');
+    threads.flatten().any(|thread| runs(&thread.path().join("stat")))
 }
 
 /// Is there an entry for this process? A zombie has one.

@@ -457,7 +457,8 @@ pub fn sees_a_replaced_file(stage: Stage) {
 
 /// Two files take turns at one path all the time: whoever comes gets one of them, and size and
 /// contents go together. To look at the path twice (`stat`, then `open`) may be to look at two
-/// files. Each look is slowed down, so that this doesn't depend on luck.
+/// files. Each look is slowed down, so that this doesn't depend on luck. Neither file begins like
+/// the other: the short one's size with a part of the long one is seen, too.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "somebody has to replace the file all the time")]
 pub fn looks_at_its_file_once(stage: Stage) {
@@ -466,8 +467,9 @@ pub fn looks_at_its_file_once(stage: Stage) {
     const CLIENTS: usize = 20;
     let dir = TempDir::new().unwrap();
     let [path, other] = ["file", "other"].map(|name| dir.path().join(name));
-    fs::write(&path, sample_bytes(1000)).unwrap();
-    fs::write(&other, sample_bytes(2000)).unwrap();
+    let contents = [sample_bytes(1000), sample_bytes(3000).split_off(1000)];
+    fs::write(&path, &contents[0]).unwrap();
+    fs::write(&other, &contents[1]).unwrap();
     let args = ["--workers", "1", "--quiet", "--file", text(&path)];
     let Some((server, _trace)) = trace::slow_server(stage.bin(), &args, LOOKING, REST) else {
         return;
@@ -480,7 +482,7 @@ pub fn looks_at_its_file_once(stage: Stage) {
             nix::fcntl::renameat2(here, &path, here, &other, exchange).expect("renameat2");
         }
     });
-    let outcome = (0..CLIENTS).try_for_each(|_| whole_file_of_either_size(stage, &server));
+    let outcome = (0..CLIENTS).try_for_each(|_| one_of_these_files(stage, &server, &contents));
     done.store(true, Ordering::Relaxed);
     swapper.join().expect("the thread that exchanges the files");
     if let Err(broken) = outcome {
@@ -488,18 +490,21 @@ pub fn looks_at_its_file_once(stage: Stage) {
     }
 }
 
-fn whole_file_of_either_size(stage: Stage, server: &Server) -> Result<(), String> {
+/// A client gets one of the files `contents`, and its size.
+fn one_of_these_files(stage: Stage, server: &Server, contents: &[Vec<u8>]) -> Result<(), String> {
     let mut client = stage.connect(server.addr());
     let header = client.header();
-    let mut contents = Vec::new();
+    let mut came = Vec::new();
     let announced = header.size.unwrap_or_default();
-    let outcome = client.rest(header, |piece| contents.extend_from_slice(piece));
+    let outcome = client.rest(header, |piece| came.extend_from_slice(piece));
     outcome.map_err(|broken| format!("{announced} bytes were announced, and {broken}"))?;
-    let fits = [1000, 2000].contains(&contents.len()) && contents == sample_bytes(contents.len());
-    if fits && announced == contents.len() as i64 {
+    if contents.contains(&came) && announced == came.len() as i64 {
         return Ok(());
     }
-    Err(format!("{announced} bytes were announced, and {} came", contents.len()))
+    Err(format!(
+        "{announced} bytes were announced, and the {} that came are no file of these",
+        came.len()
+    ))
 }
 
 /// A file that is removed: who is receiving it gets all, who comes later gets nothing, and once

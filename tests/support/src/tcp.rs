@@ -6,6 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::unistd::{read, write};
+
 use crate::not_checked;
 use crate::wait::{limit, wait_until};
 
@@ -87,6 +91,42 @@ pub fn wait_all_read(port: u16, count: usize) {
     });
 }
 
+/// How many received bytes wait for the process that has this end of a connection on 127.0.0.1;
+/// `None` if nobody has it. It asks for the one socket (`sock_diag(7)`): on a busy machine the table
+/// of all sockets takes too long for a look after every byte. Where the kernel doesn't know this
+/// question, nobody seems to have it.
+#[must_use]
+pub fn unread(port: u16, peer: u16) -> Option<u32> {
+    const BY_FAMILY: u16 = 20; // SOCK_DIAG_BY_FAMILY
+    const HEADER: usize = 16; // a `nlmsghdr`: length, type, flags, number and sender
+    const UNREAD: usize = HEADER + 56; // `idiag_rqueue` of an `inet_diag_msg`
+    let localhost = Ipv4Addr::LOCALHOST.octets();
+    let question: [&[u8]; 10] = [
+        &[libc::AF_INET as u8, libc::IPPROTO_TCP as u8, 0, 0], // an `inet_diag_req_v2`
+        &[0xff; 4],                                            // in whatever state
+        &port.to_be_bytes(),
+        &peer.to_be_bytes(),
+        &localhost,
+        &[0; 12],
+        &localhost,
+        &[0; 12],
+        &[0; 4],    // at any interface
+        &[0xff; 8], // with any cookie
+    ];
+    let question = question.concat();
+    let length = (HEADER + question.len()) as u32;
+    let kind = [BY_FAMILY, libc::NLM_F_REQUEST as u16].map(u16::to_ne_bytes).concat();
+    let message = [&length.to_ne_bytes()[..], &kind, &[0; 8], &question].concat();
+    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkSockDiag);
+    let kernel = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).ok()?;
+    write(&kernel, &message).ok()?;
+    let mut answer = [0; 4096];
+    let length = read(&kernel, &mut answer).ok()?;
+    let found = answer[4..6] == BY_FAMILY.to_ne_bytes(); // else it is an error, as a rule ENOENT
+    let unread = answer[..length].get(UNREAD..UNREAD + 4)?.try_into().ok()?;
+    found.then_some(u32::from_ne_bytes(unread))
+}
+
 /// Reads once, at least a byte unless it returns 0 for the end. A read that is interrupted is
 /// tried again: on a socket with a timeout even a signal that does nothing interrupts it.
 ///
@@ -162,9 +202,10 @@ impl DefaultPort {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-    use super::{ClosedPort, State, accepted, sockets};
+    use super::{ClosedPort, State, accepted, sockets, unread};
 
     #[test]
     fn sockets_of_a_port_are_found_and_told_apart() {
@@ -181,6 +222,22 @@ mod tests {
         assert!(accepted(address.port()).is_empty());
         let _accepted = listener.accept().unwrap();
         assert_eq!(accepted(address.port()).len(), 1);
+    }
+
+    #[test]
+    fn unread_bytes_are_counted() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
+        let port = client.local_addr().unwrap().port();
+        let (mut accepted, _) = listener.accept().unwrap();
+        assert_eq!(unread(port, server), Some(0));
+        accepted.write_all(b"abc").unwrap();
+        assert_eq!(unread(port, server), Some(3));
+        (&client).read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(unread(port, server), Some(1));
+        drop(client);
+        assert_eq!(unread(port, server), None);
     }
 
     #[test]
