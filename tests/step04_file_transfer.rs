@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use support::fake_server::FakeServer;
 use support::files::{directory_in_memory, entries, same_bytes, sample, sample_bytes, sparse};
 use support::server::{Server, Signal};
+use support::serving::MORE_THAN_BUFFERS;
 use support::stage::{NAME, Stage};
 use support::wire::{Format, LONGEST_TAKEN_CHUNK, RawClient, assert_stream, chunk};
 use support::{costs, habits, receiving, serving};
@@ -199,7 +200,7 @@ fn killed_worker_is_replaced() {
 
 #[test]
 fn get_says_that_its_worker_was_killed() {
-    assert_cut(&receiving::reports_a_killed_worker(STAGE), receiving::LONG);
+    assert_cut(&receiving::reports_a_killed_worker(STAGE), MORE_THAN_BUFFERS);
 }
 
 /// `connection closed after X …` with X up to `most`: `… bytes, before the end of the file`.

@@ -13,6 +13,7 @@
 )]
 
 use std::fs::File;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use support::files::{
     Landing, directory_in_memory, room, same_marks, sample, sample_bytes, sparse,
 };
 use support::server::{Server, Signal};
+use support::serving::MORE_THAN_BUFFERS;
 use support::stage::{NAME, Stage};
 use support::terminal::run_on_terminal;
 use support::wait::limit;
@@ -425,8 +427,7 @@ fn killed_worker_is_replaced() {
 
 #[test]
 fn get_says_how_far_it_came_when_its_worker_was_killed() {
-    let error = receiving::reports_a_killed_worker(STAGE);
-    assert_cut(&error, receiving::LONG);
+    assert_cut(&receiving::reports_a_killed_worker(STAGE), MORE_THAN_BUFFERS);
 }
 
 /// `connection closed after X of TOTAL bytes` with X below TOTAL.
@@ -472,15 +473,9 @@ fn shrinking_file_ends_the_transfer_and_not_the_worker() {
 
 #[test]
 fn get_says_how_far_it_came_when_the_file_shrinks() {
-    let dir = TempDir::new().unwrap();
-    let file = sparse(dir.path(), receiving::LONG);
-    let landing = Landing::with_old(NAME);
-    let server = STAGE.serve(&file, &["--workers", "1"]);
-    let client = STAGE.start_get(server.port(), landing.path(), &["--quiet"]);
-    client.wait_writing(landing.path());
-    File::options().write(true).open(&file).unwrap().set_len(5000).unwrap();
-    assert_cut(&receiving::assert_failed(&client.finish()), receiving::LONG);
-    landing.assert_untouched();
+    let shrink =
+        |file: &Path, _| File::options().write(true).open(file).unwrap().set_len(5000).unwrap();
+    assert_cut(&receiving::fails_in_the_middle(STAGE, shrink), MORE_THAN_BUFFERS);
 }
 
 // A server that can't be trusted.

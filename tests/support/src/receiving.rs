@@ -20,16 +20,14 @@ use crate::habits::start_on_ipv6;
 use crate::not_checked;
 use crate::proc;
 use crate::process::Process;
-use crate::server::{Finished, Signal};
-use crate::serving::{BOUNDED_KIB, FEW, READING, WRITING};
+use crate::relay::relay;
+use crate::server::{Finished, Signal, send_signal};
+use crate::serving::{BOUNDED_KIB, FEW, MORE_THAN_BUFFERS, READING, WRITING};
 use crate::stage::{NAME, Stage, assert_received, text};
 use crate::tcp::ClosedPort;
 use crate::trace;
 use crate::wait::{limit, wait_until};
 use crate::wire::{Format, chunk};
-
-/// A sparse file that takes any machine seconds to send, so that there is time to interfere.
-pub const LONG: u64 = 5 << 30;
 
 /// For a `get` that must not wait for more: should it wait, the test ends all the same.
 pub const HASTY: &[&str] = &["--quiet", "--stall-timeout", "5"];
@@ -134,14 +132,20 @@ pub fn gets_over_ipv6(stage: Stage) {
 /// Its worker is killed in the middle: `get` says how far it came, and leaves nothing.
 #[track_caller]
 pub fn reports_a_killed_worker(stage: Stage) -> String {
+    fails_in_the_middle(stage, |_, worker| send_signal(worker, Signal::SIGKILL))
+}
+
+/// When a mebibyte of it has been sent, something happens to the file (of [`MORE_THAN_BUFFERS`]) or
+/// to its worker, and `get` fails. Returns its error.
+#[track_caller]
+pub fn fails_in_the_middle(stage: Stage, happens: fn(&Path, i32)) -> String {
     let dir = TempDir::new().unwrap();
-    let file = sparse(dir.path(), LONG);
+    let file = sparse(dir.path(), MORE_THAN_BUFFERS);
     let landing = Landing::with_old(file.file_name().unwrap().to_str().unwrap());
     let server = stage.serve(&file, &["--workers", "1"]);
-    let client = stage.start_get(server.port(), landing.path(), &["--quiet"]);
-    client.wait_writing(landing.path());
-    server.kill(server.workers()[0]);
-    let error = assert_failed(&client.finish());
+    let worker = server.workers()[0];
+    let relay = relay(server.addr(), 1 << 20, move || happens(&file, worker));
+    let error = stage.get_fails(relay.port(), landing.path(), &["--quiet"]);
     landing.assert_untouched();
     error
 }

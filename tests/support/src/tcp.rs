@@ -206,6 +206,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     use super::{ClosedPort, State, accepted, sockets, unread};
+    use crate::wait::{limit, wait_for};
 
     #[test]
     fn sockets_of_a_port_are_found_and_told_apart() {
@@ -233,7 +234,7 @@ mod tests {
         let (mut accepted, _) = listener.accept().unwrap();
         assert_eq!(unread(port, server), Some(0));
         accepted.write_all(b"abc").unwrap();
-        assert_eq!(unread(port, server), Some(3));
+        wait_for("the bytes to arrive", limit(), || unread(port, server) == Some(3));
         (&client).read_exact(&mut [0; 2]).unwrap();
         assert_eq!(unread(port, server), Some(1));
         drop(client);
