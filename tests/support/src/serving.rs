@@ -307,10 +307,10 @@ pub fn gives_up_a_client_that_stops_reading(stage: Stage) {
 /// could be taken for one that has stopped, but all in all it takes longer than that.
 #[track_caller]
 pub fn bears_with_a_slow_client(stage: Stage) {
-    const STALL_TIMEOUT: &str = "6";
-    const FIRST_REST: Duration = Duration::from_secs(5);
-    const SECOND_REST: Duration = Duration::from_secs(2);
-    const BETWEEN: u64 = 512 << 10; // bytes: little, or the kernel's buffers would even it out
+    const STALL_TIMEOUT: &str = "10"; // so that a second more or less doesn't matter
+    const FIRST_REST: Duration = Duration::from_millis(8700);
+    const SECOND_REST: Duration = Duration::from_millis(4000);
+    const BETWEEN: usize = 512 << 10; // bytes: little, or the kernel's buffers would even it out
     let dir = TempDir::new().unwrap();
     // No two parts of it are alike: one that is sent twice, or never, is seen.
     let file = sample(dir.path(), 20 << 20);
@@ -325,7 +325,7 @@ pub fn bears_with_a_slow_client(stage: Stage) {
     let transfer = client.rest(header, |piece| {
         comparison.piece(piece);
         let before = came;
-        came += piece.len() as u64;
+        came += piece.len();
         if (before..came).contains(&BETWEEN) {
             thread::sleep(SECOND_REST);
         }
